@@ -1,0 +1,235 @@
+"""The write path of the audit log: events become durable, in chain order, or the call they belong to is refused.
+
+Calls share commits. Each waits for its own event to be durable, not for its own fsync: whoever holds the turn
+commits everything that queued up meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from clinic_mcp.audit.event import GENESIS, Draft, Event, Phase, Writer, compose, leaf_hash, uuid7
+from clinic_mcp.audit.models import event_patients, events, policy_texts
+from clinic_mcp.core.clinic import now
+from clinic_mcp.core.db import Database, cause
+from clinic_mcp.core.errors import AuditUnavailable
+
+_LINK_LOCK = 0x636C696E6963  # "clinic": the advisory lock under which a writer finds the event it continues from
+_INSERT_EVENT = insert(events)
+_INSERT_PATIENT = insert(event_patients)
+
+
+@dataclass
+class _Pending:
+    drafts: Sequence[Draft]
+    durable: bool
+    done: bool = False
+    error: Exception | None = None
+
+
+class Transaction:
+    """A write tool's transaction: its rows and its outcome event become durable together or not at all."""
+
+    def __init__(self, connection: Connection, log: AuditLog) -> None:
+        self.connection = connection
+        self._log = log
+        self.drafts: list[Draft] = []
+
+    def record(self, draft: Draft) -> None:
+        """Commit this event with the transaction."""
+        self.drafts.append(draft)
+
+
+class AuditLog:
+    """A process's chain of events in the clinic's log.
+
+    Args:
+        database: Where the log lives: the same database as the data, so that both commit together.
+        writer: The process.
+        announce: Say on the record that the process starts, and at `close` that it stops.
+
+    Raises:
+        AuditUnavailable: The log cannot be written; the server must not start.
+    """
+
+    def __init__(self, database: Database, writer: Writer, *, announce: bool = True) -> None:
+        self.database = database
+        self.writer = writer
+        self._announce = announce
+        self._queue: list[_Pending] = []
+        self._queue_lock = threading.Lock()
+        self._turn = threading.Lock()  # held by the thread that commits
+        self._connections: dict[bool, Connection] = {}
+        self._seq = 0
+        self._prev = GENESIS
+        if announce:
+            self.append(Draft(Phase.LIFECYCLE, "server.started", uuid7(), {}))
+
+    def append(self, *drafts: Draft, durable: bool = True) -> None:
+        """Put events on the record and return once they are.
+
+        Args:
+            drafts: Events, in the order they stand in the chain.
+            durable: Wait for the disk. False only for an intent: it must survive this process, not the power,
+                because nothing leaves before its outcome is durable in the same write-ahead log.
+
+        Raises:
+            AuditUnavailable: They are not on the record.
+        """
+        pending = _Pending(drafts, durable)
+        with self._queue_lock:
+            self._queue.append(pending)
+        with self._turn:
+            if not pending.done:
+                with self._queue_lock:
+                    batch, self._queue = self._queue, []
+                self._commit(batch)
+        if pending.error is not None:
+            raise pending.error
+        if not pending.done:
+            raise AuditUnavailable("The call could not be recorded: its writer was interrupted.")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A transaction for a write tool; its events are committed with its rows.
+
+        Raises:
+            AuditUnavailable: The transaction could not be opened or committed; nothing changed.
+        """
+        with self._turn:
+            with _reported():
+                connection = self._connection(durable=True)
+                begun = connection.begin()
+            transaction = Transaction(connection, self)
+            try:
+                yield transaction
+                with _reported():
+                    composed = self._insert(connection, transaction.drafts)
+                    begun.commit()
+            except BaseException:
+                self._abandon(durable=True)
+                raise
+            self._advance(composed)
+
+    def keep_policies(self, texts: Mapping[str, str]) -> None:
+        """Keep the texts behind the decisions this process will make, under the digests its events name.
+
+        Args:
+            texts: Policy-set and schema text by SHA-256.
+
+        Raises:
+            AuditUnavailable: They cannot be kept.
+        """
+        with _reported(), self.database.write() as connection:
+            known = set(connection.execute(select(policy_texts.c.digest)).scalars())
+            for digest in texts.keys() - known:
+                row = {"digest": digest, "text": texts[digest], "first_used": now()}
+                connection.execute(insert(policy_texts), row)
+
+    def close(self) -> None:
+        """Say that this process stops, and let go of the database."""
+        try:
+            if self._announce:
+                self.append(Draft(Phase.LIFECYCLE, "server.stopped", uuid7(), {}))
+        finally:
+            with self._turn:
+                for durable in list(self._connections):
+                    self._abandon(durable=durable)
+
+    def _link(self, connection: Connection) -> dict[str, Any] | None:
+        """Continue from this server's last event, so that a tail cut off earlier shows from now on."""
+        if not self.database.sqlite:  # SQLite's write transaction holds the only writer; PostgreSQL needs asking
+            connection.execute(select(func.pg_advisory_xact_lock(_LINK_LOCK)))
+        last = connection.execute(
+            select(events.c.leaf, events.c.boot_id, events.c.writer_seq)
+            .where(events.c.server == self.writer.server)
+            .order_by(events.c.id.desc())
+            .limit(1)
+        ).first()
+        self._prev = GENESIS if last is None else leaf_hash(last.leaf)
+        return None if last is None else {"boot_id": last.boot_id, "seq": last.writer_seq, "hash": self._prev}
+
+    def _commit(self, batch: list[_Pending]) -> None:
+        durable = any(pending.durable for pending in batch)
+        error: Exception | None = None
+        try:
+            with _reported():
+                connection = self._connection(durable=durable)
+                with connection.begin():
+                    composed = self._insert(connection, [draft for pending in batch for draft in pending.drafts])
+            self._advance(composed)
+        except AuditUnavailable as exc:
+            error = exc
+            self._abandon(durable=durable)
+        except Exception:  # noqa: BLE001 - whatever it was, the waiting calls must be told
+            # A draft that cannot be encoded must not take its neighbours with it, nor wedge the queue.
+            self._abandon(durable=durable)
+            if len(batch) > 1:
+                for pending in batch:
+                    self._commit([pending])
+                return
+            error = AuditUnavailable("The call could not be recorded (event not encodable).")
+        for pending in batch:
+            pending.done, pending.error = True, error
+
+    def _insert(self, connection: Connection, drafts: Sequence[Draft]) -> list[Event]:
+        composed: list[Event] = []
+        if self._seq == 0 and drafts:
+            after = self._link(connection)
+            drafts = [replace(drafts[0], body={**drafts[0].body, "after": after}), *drafts[1:]]
+        seq, prev, recorded = self._seq, self._prev, now()
+        for draft in drafts:
+            event = compose(draft, self.writer, seq, prev, recorded)
+            composed.append(event)
+            seq, prev = seq + 1, event.hash
+        if composed:
+            connection.execute(_INSERT_EVENT, [event.row for event in composed])
+        patients = [
+            {"patient_id": patient, "event_id": event.row["event_id"]}
+            for event in composed
+            for patient in dict.fromkeys(event.patients)
+        ]
+        if patients:
+            connection.execute(_INSERT_PATIENT, patients)
+        return composed
+
+    def _advance(self, composed: list[Event]) -> None:
+        if composed:
+            self._seq += len(composed)
+            self._prev = composed[-1].hash
+
+    def _connection(self, *, durable: bool) -> Connection:
+        connection = self._connections.get(durable)
+        if connection is None:
+            connection = self.database.engine.connect().execution_options(clinic_write=True)
+            if self.database.sqlite and not durable:
+                raw = connection.connection.cursor()
+                raw.execute("PRAGMA synchronous=NORMAL")
+                raw.close()
+            self._connections[durable] = connection
+        return connection
+
+    def _abandon(self, *, durable: bool) -> None:
+        """Drop a connection whose state is in doubt; the next event opens a new one."""
+        connection = self._connections.pop(durable, None)
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        raise AuditUnavailable(
+            f"The call could not be recorded: the audit store is not available ({cause(exc)}).",
+            "Nothing was changed. Try again when the clinic's database is back.",
+        ) from exc

@@ -1,0 +1,117 @@
+"""The `clinic-mcp` command. Commands live beside what they command; nothing heavy is imported before one runs."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from clinic_mcp import init as init_command
+from clinic_mcp import policy_commands, supervisor
+from clinic_mcp.audit import commands as audit_commands
+from clinic_mcp.consultations import commands as consultation_commands
+from clinic_mcp.core.console import friendly
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="MCP servers for clinical agents: every call decided by Cedar policies and put on a tamper-evident log.",
+)
+
+
+class ServerName(StrEnum):
+    PATIENT_RECORDS = "patient-records"
+    KNOWLEDGE_BASE = "knowledge-base"
+    PHARMACY = "pharmacy"
+    PRESCRIPTIONS = "prescriptions"
+
+
+class Transport(StrEnum):
+    STDIO = "stdio"
+    SSE = "sse"
+    HTTP = "http"
+
+
+TransportOption = Annotated[Transport, typer.Option(help="How clients reach it.")]
+HostOption = Annotated[str, typer.Option(help="Address to bind; anything but loopback needs CLINIC_ALLOWED_HOSTS.")]
+PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to bind; each server has its own.")]
+
+app.command("init")(init_command.init)
+app.command("up")(supervisor.up)
+app.command("grant")(consultation_commands.grant)
+app.add_typer(consultation_commands.app, name="consultation")
+app.add_typer(consultation_commands.token_app, name="token")
+app.add_typer(policy_commands.app, name="policy")
+app.add_typer(audit_commands.app, name="audit")
+
+
+@app.command()
+@friendly
+def serve(
+    server: Annotated[ServerName, typer.Argument(help="Which server.")],
+    transport: TransportOption = Transport.STDIO,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = None,
+) -> None:
+    """Run one MCP server until it is told to stop."""
+    _serve(server.value, transport, host, port)
+
+
+@app.command()
+@friendly
+def consultations(host: HostOption = "127.0.0.1", port: PortOption = None) -> None:
+    """Run the consultations service: sessions, sign-offs, grants."""
+    from clinic_mcp.consultations.run import run
+    from clinic_mcp.core.settings import CONSULTATIONS, DEFAULT_PORTS, Settings
+
+    run(Settings(), host, DEFAULT_PORTS[CONSULTATIONS] if port is None else port)
+
+
+def _serve(name: str, transport: Transport, host: str, port: int | None) -> None:
+    from clinic_mcp.core.app import serve as run
+    from clinic_mcp.core.settings import DEFAULT_PORTS, Settings
+    from clinic_mcp.registry import SERVERS
+
+    run(SERVERS[name](), Settings(), transport.value, host, DEFAULT_PORTS[name] if port is None else port)
+
+
+def _script(name: str) -> None:
+    """A server's own console script: `clinic-NAME --transport stdio`."""
+
+    @friendly
+    def script(
+        transport: TransportOption = Transport.STDIO, host: HostOption = "127.0.0.1", port: PortOption = None
+    ) -> None:
+        _serve(name, transport, host, port)
+
+    script.__doc__ = f"Run the {name} MCP server until it is told to stop."
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command()(script)
+    single()
+
+
+def patient_records() -> None:
+    _script("patient-records")
+
+
+def knowledge_base() -> None:
+    _script("knowledge-base")
+
+
+def pharmacy() -> None:
+    _script("pharmacy")
+
+
+def prescriptions() -> None:
+    _script("prescriptions")
+
+
+def main() -> None:
+    """The `clinic-mcp` console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,285 @@
+"""Wires a server: settings, database, policies, audit log and guard, on the transport that was asked for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, ToolAnnotations
+from mcp_types import Tool as McpTool
+from starlette.types import ASGIApp
+
+from clinic_mcp import __version__
+from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
+from clinic_mcp.audit.log import AuditLog
+from clinic_mcp.core import log as logging
+from clinic_mcp.core.db import Database
+from clinic_mcp.core.errors import Misconfigured, Unauthenticated
+from clinic_mcp.core.guard import GRANT_META, Guard
+from clinic_mcp.core.http import BODY_LIMIT, CLAIMS, BearerGate
+from clinic_mcp.core.identity import Claims, TokenVerifier
+from clinic_mcp.core.policy import PolicySet
+from clinic_mcp.core.record import Call
+from clinic_mcp.core.settings import SUITE, Settings
+from clinic_mcp.core.tool import ServerTools
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SHUTDOWN_GRACE = 5
+"""Seconds a request in flight has to end once the process is told to stop."""
+
+
+class StdioCredentials:
+    """A signed grant in the call's `_meta`, else the token of the process."""
+
+    def __init__(self, verifier: TokenVerifier, settings: Settings) -> None:
+        self._verifier = verifier
+        self._settings = settings
+
+    def find(self, ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]) -> Claims | Unauthenticated:
+        token = meta.get(GRANT_META, None)
+        try:
+            if token is not None and not isinstance(token, str):
+                raise Unauthenticated("malformed")
+            token = token or self._own_token()
+            if not token:
+                raise Unauthenticated("none")
+            return self._verifier.verify(token)
+        except Unauthenticated as refusal:
+            return self.explain(refusal)
+
+    def explain(self, refusal: Unauthenticated) -> Unauthenticated:
+        return Unauthenticated(
+            refusal.reason,
+            "This call carries no valid credential.",
+            "Put a grant from `clinic-mcp grant SESSION --agent NAME` in the call's _meta, or set CLINIC_TOKEN to a"
+            " token from `clinic-mcp token issue --as ID`.",
+        )
+
+    def connection(self, ctx: ServerRequestContext[Any, Any]) -> str:
+        return "stdio"
+
+    def peer(self, ctx: ServerRequestContext[Any, Any]) -> str:
+        return "stdio"
+
+    def _own_token(self) -> str | None:
+        if self._settings.token is not None:
+            return self._settings.token.get_secret_value().strip()
+        path = self._settings.token_file
+        return _token_file(path) if path is not None else None
+
+
+class HttpCredentials:
+    """The bearer token that the gate verified, on streamable HTTP and SSE."""
+
+    def find(self, ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]) -> Claims | Unauthenticated:
+        claims = ctx.request.scope.get(CLAIMS) if ctx.request is not None else None
+        return claims if isinstance(claims, Claims) else self.explain(Unauthenticated("none"))
+
+    def explain(self, refusal: Unauthenticated) -> Unauthenticated:
+        return Unauthenticated(refusal.reason, None, "Get a new grant or token for this call.")
+
+    def connection(self, ctx: ServerRequestContext[Any, Any]) -> str:
+        return str(ctx.request.query_params.get("session_id")) if ctx.request is not None else ""
+
+    def peer(self, ctx: ServerRequestContext[Any, Any]) -> str:
+        return ctx.request.client.host if ctx.request is not None and ctx.request.client else "unknown"
+
+
+class Application:
+    """One server, wired and ready for a transport.
+
+    Args:
+        tools: What the server offers.
+        settings: The operator's settings.
+        transport: `stdio`, `sse` or `http`.
+
+    Raises:
+        Misconfigured: A start-up check failed: policies, keys, or a tool without an action.
+        AuditUnavailable: The audit log cannot be written.
+    """
+
+    def __init__(self, tools: ServerTools, settings: Settings, transport: str) -> None:
+        self.settings = settings
+        self.transport = transport
+        self.verifier = TokenVerifier(settings.keys / "jwks.json", settings.issuer, frozenset({tools.name, SUITE}))
+        policies = PolicySet.load(settings.policies)
+        self.database = Database(settings.url)
+        self.log = AuditLog(self.database, Writer(tools.name, settings.id, f"clinic-mcp/{settings.id}"))
+        self.guard = Guard(
+            tools,
+            self.database,
+            self.log,
+            policies,
+            clinic_id=settings.id,
+            transport=transport,
+            credentials=StdioCredentials(self.verifier, settings) if transport == "stdio" else HttpCredentials(),
+            timeout=settings.tool_timeout,
+        )
+        self.log.keep_policies({policies.digest: policies.text, policies.schema_digest: policies.schema_text})
+        self.server = _mcp_server(tools, self.guard)
+
+    def asgi(self, host: str) -> ASGIApp:
+        """The ASGI application for streamable HTTP (`/mcp`) or SSE (`/sse`), behind the bearer gate."""
+        from mcp.server.transport_security import TransportSecuritySettings
+
+        names = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]")] + self.settings.allowed_hosts
+        security = TransportSecuritySettings(
+            enable_dns_rebinding_protection=True,
+            allowed_hosts=names,
+            allowed_origins=[f"{scheme}://{name}" for name in names for scheme in ("http", "https")],
+        )
+        if self.transport == "http":
+            # Stateful mode answers two requests with the same JSON-RPC id with each other's results (mcp 2.3.0).
+            inner: ASGIApp = self.server.streamable_http_app(
+                stateless_http=True,
+                json_response=True,
+                max_request_body_size=BODY_LIMIT,
+                transport_security=security,
+                host=host,
+            )
+        else:
+            inner = _sse_app(self.server, security)
+        return BearerGate(
+            inner, verify=self.verifier.verify, record=self.record_stranger, concurrency=self.settings.concurrency
+        )
+
+    def record_stranger(self, peer: str, reason: str) -> None:
+        """Put an HTTP request without a valid token on the record."""
+        body = {"reason": reason, "network": {"transport": self.transport, "peer": peer}}
+        self.log.append(Draft(Phase.UNAUTHENTICATED, "http.unauthenticated", uuid7(), body))
+
+    async def run_stdio(self) -> None:
+        """Serve stdin and stdout until stdin ends."""
+        from mcp.server.stdio import stdio_server
+
+        async with stdio_server() as (read, write):
+            await self.server.run(read, write, self.server.create_initialization_options())
+
+    async def run_http(self, host: str, port: int) -> None:
+        """Serve HTTP until told to stop; a second signal is not needed.
+
+        Raises:
+            Misconfigured: The address cannot be bound, or is not loopback and no allowed hosts are set.
+        """
+        listener = bind(host, port, self.settings)
+        await run_uvicorn(self.asgi(host), listener)
+
+    def close(self) -> None:
+        """End this process's part of the audit log and let go of the database."""
+        try:
+            self.log.close()
+        finally:
+            self.database.close()
+
+
+def serve(tools: ServerTools, settings: Settings, transport: str, host: str, port: int) -> None:
+    """Run one server until it is told to stop.
+
+    Raises:
+        Misconfigured: A start-up check failed.
+        AuditUnavailable: The audit log cannot be written.
+    """
+    logging.configure(settings.log_level)
+    application = Application(tools, settings, transport)
+    try:
+        anyio.run(application.run_stdio) if transport == "stdio" else anyio.run(application.run_http, host, port)
+    finally:
+        application.close()
+
+
+def bind(host: str, port: int, settings: Settings) -> socket.socket:
+    """A listening socket, or a sentence that says why there is none.
+
+    Raises:
+        Misconfigured: The address is taken, not ours, or not loopback without allowed hosts.
+    """
+    if host not in LOOPBACK and not settings.allowed_hosts:
+        raise Misconfigured(
+            f"{host} is not a loopback address and CLINIC_ALLOWED_HOSTS is empty.",
+            'Set it to the host names clients use, e.g. ["clinic.example:8101"], and put TLS in front.',
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise Misconfigured(
+            f"Port {port} on {host} cannot be used ({exc.strerror}).",
+            "Stop what uses it, or choose another port.",
+        ) from exc
+    return listener
+
+
+async def run_uvicorn(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve an ASGI application on a socket until SIGTERM or SIGINT, then stop within the grace."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=SHUTDOWN_GRACE, lifespan="on"
+    )
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _mcp_server(tools: ServerTools, guard: Guard) -> Server[Any]:
+    listed = [
+        McpTool(
+            name=tool.name,
+            title=tool.title,
+            description=tool.description,
+            input_schema=tool.input_schema,
+            output_schema=tool.output_schema,
+            annotations=ToolAnnotations(title=tool.title, **tool.hints),
+        )
+        for tool in tools.tools.values()
+    ]
+
+    async def list_tools(ctx: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=listed)
+
+    async def call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
+        call: Call = ctx.lifespan_context
+        return await guard.handle(call)
+
+    server: Server[Any] = Server(
+        tools.name,
+        version=__version__,
+        title=tools.title,
+        instructions=tools.instructions,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+    server.middleware.append(guard)
+    return server
+
+
+def _sse_app(server: Server[Any], security: Any) -> ASGIApp:
+    from mcp.server.sse import SseServerTransport
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Mount, Route
+
+    transport = SseServerTransport("/messages/", security_settings=security, max_request_body_size=BODY_LIMIT)
+
+    async def connect(request: Request) -> Response:
+        async with transport.connect_sse(request.scope, request.receive, request._send) as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+        return Response()
+
+    return Starlette(
+        routes=[Route("/sse", connect, methods=["GET"]), Mount("/messages/", app=transport.handle_post_message)]
+    )
+
+
+def _token_file(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8").strip() or None
+    except OSError:
+        return None

@@ -1,0 +1,318 @@
+"""The one way through: identify, decide, record, run. One middleware around every call of every server.
+
+`Guard.perform` reads top to bottom what happens to a call. It runs in a worker thread, shielded from the client:
+a caller that goes away does not keep its call off the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+import structlog
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_REQUEST, CallToolResult, TextContent
+from pydantic import ValidationError
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from clinic_mcp.audit.event import safe_label, safe_request_id, safe_traceparent
+from clinic_mcp.audit.log import AuditLog
+from clinic_mcp.core import record
+from clinic_mcp.core.db import Database, cause
+from clinic_mcp.core.errors import (
+    AuditUnavailable,
+    ClinicError,
+    InvalidArguments,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+    UnknownTool,
+)
+from clinic_mcp.core.identity import Caller, Claims, resolve
+from clinic_mcp.core.policy import POLICY_ERROR, PolicySet, Request, moment, ref
+from clinic_mcp.core.record import Call
+from clinic_mcp.core.tool import ServerTools, Target, Tool, Work, as_text
+
+GRANT_META = "clinic-mcp/grant"
+"""Key of a call's `_meta` that carries a signed grant on stdio."""
+THREADS = 16
+"""Calls worked on at once; more wait their turn within their time."""
+
+
+class Credentials(Protocol):
+    """Where a transport carries a call's credential. One implementation a transport, in `core/app.py`."""
+
+    def find(self, ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]) -> Claims | Unauthenticated:
+        """The verified claims of a call, or why there are none."""
+
+    def explain(self, refusal: Unauthenticated) -> Unauthenticated:
+        """The refusal with this transport's words on how to get a credential."""
+
+    def connection(self, ctx: ServerRequestContext[Any, Any]) -> str:
+        """What tells this caller's connection from another's."""
+
+    def peer(self, ctx: ServerRequestContext[Any, Any]) -> str:
+        """The network peer, as the transport saw it."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A call whose caller, tool, arguments and target are known: ready to be decided, and if allowed, to run."""
+
+    caller: Caller
+    tool: Tool[Any]
+    arguments: Any
+    target: Target
+
+
+class Guard:
+    """Decides and records every call of one server.
+
+    Args:
+        server: The server's tools.
+        database: The clinic's database.
+        log: This process's audit log.
+        policies: The policies in force.
+        clinic_id: The clinic served.
+        transport: `stdio`, `sse` or `http`.
+        credentials: Finds the verified claims of a call, or why there are none.
+        timeout: Seconds a call may take.
+    """
+
+    def __init__(
+        self,
+        server: ServerTools,
+        database: Database,
+        log: AuditLog,
+        policies: PolicySet,
+        *,
+        clinic_id: str,
+        transport: str,
+        credentials: Credentials,
+        timeout: float,
+    ) -> None:
+        policies.check_tools(server.tools)
+        self.server = server
+        self.database = database
+        self.log = log
+        self.policies = policies
+        self.clinic_id = clinic_id
+        self.transport = transport
+        self.credentials = credentials
+        self.timeout = timeout
+        self._threads: anyio.CapacityLimiter | None = None
+        self._in_flight: set[tuple[str, str, str]] = set()
+        self._lines = structlog.get_logger().bind(part=server.name)
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """The SDK's middleware: every inbound message passes here."""
+        if ctx.request_id is None or ctx.method != "tools/call":
+            return await call_next(ctx)
+        ticket = (self.credentials.connection(ctx), type(ctx.request_id).__name__, str(ctx.request_id))
+        if self.transport != "http":  # stateless HTTP has no connection on which answers could be mixed up
+            if ticket in self._in_flight:
+                raise MCPError(code=INVALID_REQUEST, message="A request with this id is still in flight.")
+            self._in_flight.add(ticket)
+        call = self._open(ctx)
+        try:
+            return await call_next(replace(ctx, lifespan_context=call))
+        except (MCPError, ValidationError):
+            await self._record_malformed(call)
+            raise
+        finally:
+            self._in_flight.discard(ticket)
+
+    async def handle(self, call: Call) -> CallToolResult:
+        """The SDK's `tools/call` handler: perform the call in a thread, within its time."""
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(THREADS)
+        try:
+            with anyio.fail_after(self.timeout):
+                return await anyio.to_thread.run_sync(self.perform, call, abandon_on_cancel=True, limiter=self._threads)
+        except TimeoutError:
+            call.abandoned = "timeout"
+            return _answer(Unavailable("The call took too long.", "Try again.", code="timeout"), call)
+        except anyio.get_cancelled_exc_class():
+            call.abandoned = "cancelled"
+            raise
+
+    def perform(self, call: Call) -> CallToolResult:
+        """Identify, decide, record, run. Whatever goes wrong on the way is a refusal."""
+        try:
+            try:
+                with self.database.read() as connection:
+                    caller = self._identify(call, connection)
+                    understood = self._understand(call, caller, connection)
+                self._decide(call, understood)
+            except ClinicError as refusal:
+                self._record_refusal(call, refusal)
+                return _answer(refusal, call)
+            self.log.append(record.intent(call), durable=False)
+            call.recorded = True
+            return self._run(call, understood)
+        except ClinicError as failure:
+            self._lines.warning("call.failed", call_id=call.call_id, code=failure.code, reason=failure.message)
+            return _answer(failure, call)
+        except Exception as crash:  # noqa: BLE001 - nothing of an unforeseen error may reach the caller
+            self._lines.error("call.crashed", call_id=call.call_id, error=type(crash).__name__)
+            return _answer(ClinicError(f"The call failed (reference {call.call_id})."), call)
+
+    # identify
+
+    def _identify(self, call: Call, connection: Connection) -> Caller:
+        if isinstance(call.claims, Unauthenticated):
+            raise call.claims
+        try:
+            call.caller = resolve(connection, call.claims)
+        except Unauthenticated as exc:
+            raise self.credentials.explain(exc) from exc
+        return call.caller
+
+    # decide
+
+    def _understand(self, call: Call, caller: Caller, connection: Connection) -> Understood:
+        tool = call.tool
+        if tool is None:
+            raise UnknownTool("This server has no such tool.", "Ask tools/list for the tools there are.")
+        try:
+            arguments = tool.arguments.model_validate(dict(call.arguments))
+        except ValidationError as exc:
+            wrong = {str(error["loc"][0]) for error in exc.errors() if error["loc"]}
+            declared = sorted(wrong & set(tool.arguments.model_fields))
+            named = f" ({', '.join(declared)})" if declared else ""
+            message = f"The arguments do not fit the tool's schema{named}."
+            raise InvalidArguments(message, "Read the tool's input schema.") from exc
+        target = call.target = tool.target(connection, arguments, self.clinic_id)
+        return Understood(caller, tool, arguments, target)
+
+    def _decide(self, call: Call, understood: Understood) -> None:
+        caller, target = understood.caller, understood.target
+        context: dict[str, Any] = {
+            "auth": {"transport": call.transport},
+            "now": moment(call.started),
+            "input": understood.arguments.model_dump(exclude_none=True),
+        }
+        if caller.bound is not None:
+            consultation, patient = ref(caller.bound.consultation.uid), ref(caller.bound.patient)
+            context["bound"] = {"consultation": consultation, "patient": patient}
+        if target.facts:
+            context["facts"] = dict(target.facts)
+        entities = {entity.uid: entity for entity in (*caller.entities, target.resource)}
+        request = Request(
+            caller.principal.uid, understood.tool.name, target.resource.uid, context, tuple(entities.values())
+        )
+        decision = self.policies.decide(request)
+        call.decision = record.decided(decision, self.policies)
+        if POLICY_ERROR in decision.policies:
+            self._lines.error("policy.error", call_id=call.call_id, tool=understood.tool.name)
+        if not decision.allowed:
+            advice = self.policies.advice(decision, own=caller.owns(target.resource.uid))
+            raise Refused("The clinic's policies do not permit this call.", advice)
+
+    # record
+
+    def _record_refusal(self, call: Call, refusal: ClinicError) -> None:
+        self.log.append(record.refusal(call, refusal))
+        call.recorded = True
+        self._line(call, refusal.code)
+
+    async def _record_malformed(self, call: Call) -> None:
+        """A request the protocol itself refuses was still a call: it goes on the record too."""
+        if not call.recorded:
+            refusal: ClinicError = InvalidArguments("The request is malformed.", code="malformed")
+            if isinstance(call.claims, Unauthenticated):
+                refusal = call.claims
+            await anyio.to_thread.run_sync(self._record_refusal, call, refusal)
+
+    # run
+
+    def _run(self, call: Call, understood: Understood) -> CallToolResult:
+        try:
+            content = (self._write if understood.tool.writes else self._read)(call, understood)
+        except AuditUnavailable:
+            raise  # the result is withheld, and the log cannot take an outcome either
+        except ClinicError as failure:
+            self.log.append(record.failure(call, failure.code))
+            return _answer(failure, call)
+        except SQLAlchemyError as exc:
+            self.log.append(record.failure(call, type(exc).__name__))
+            return _answer(Unavailable(f"The clinic's database is not available ({cause(exc)})."), call)
+        except Exception as crash:  # noqa: BLE001 - a tool's own error text may hold patient data
+            self.log.append(record.failure(call, type(crash).__name__))
+            self._lines.error("tool.crashed", call_id=call.call_id, tool=call.label, error=type(crash).__name__)
+            return _answer(ClinicError(f"The tool failed (reference {call.call_id})."), call)
+        self._line(call, "ok")
+        text = TextContent(type="text", text=as_text(content))
+        return CallToolResult(content=[text], structured_content=content, is_error=False)
+
+    def _read(self, call: Call, understood: Understood) -> dict[str, Any]:
+        with self.database.read() as connection:
+            work = Work(connection, understood.caller, call.call_id, self.clinic_id)
+            content = understood.tool.structured(understood.tool.run(work, understood.arguments))
+        _still_wanted(call)
+        self.log.append(record.success(call, content))
+        return content
+
+    def _write(self, call: Call, understood: Understood) -> dict[str, Any]:
+        with self.log.transaction() as transaction:
+            work = Work(transaction.connection, understood.caller, call.call_id, self.clinic_id)
+            content = understood.tool.structured(understood.tool.run(work, understood.arguments))
+            _still_wanted(call)
+            transaction.record(record.success(call, content, work.effect))
+        return content
+
+    def _open(self, ctx: ServerRequestContext[Any, Any]) -> Call:
+        params = ctx.params or {}
+        name, arguments = params.get("name"), params.get("arguments")
+        tool = self.server.tools.get(name) if isinstance(name, str) else None
+        meta: Mapping[str, Any] = ctx.meta or {}
+        return Call(
+            server=self.server.name,
+            tool=tool,
+            arguments=arguments if isinstance(arguments, dict) else {},
+            claims=self.credentials.find(ctx, meta),
+            transport=self.transport,
+            origin={
+                "call": {
+                    "protocol": safe_label(ctx.protocol_version),
+                    "request_id": safe_request_id(ctx.request_id),
+                    "traceparent": safe_traceparent(meta.get("traceparent")),
+                },
+                "network": {"transport": self.transport, "peer": self.credentials.peer(ctx)},
+                "client": _claimed_client(ctx, meta),
+            },
+        )
+
+    def _line(self, call: Call, code: str) -> None:
+        self._lines.info("call", call_id=call.call_id, tool=call.label, code=code, duration_us=call.duration_us)
+
+
+def _still_wanted(call: Call) -> None:
+    """A result nobody waits for is not disclosed, and a write nobody waits for is not made."""
+    if call.abandoned is not None:
+        raise Unavailable("The caller did not wait for the answer.", code=call.abandoned)
+
+
+def _claimed_client(ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the client calls itself: kept as claimed, believed by nobody."""
+    declared = meta.get("io.modelcontextprotocol/clientInfo")
+    params = ctx.session.client_params
+    name = declared.get("name") if isinstance(declared, dict) else params.client_info.name if params else None
+    label = safe_label(name)
+    return {"claimed": True, "name": label} if label else None
+
+
+def _answer(error: ClinicError, call: Call) -> CallToolResult:
+    """A refusal or failure as a result the model can read: a code, a sentence, what to do."""
+    body = {"code": error.code, "message": error.message, "call_id": call.call_id}
+    if error.advice:
+        body["advice"] = error.advice
+    text = f"{error.code}: {error.message}" + (f" {error.advice}" if error.advice else "")
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)], structured_content={"error": body}, is_error=True
+    )

@@ -1,0 +1,308 @@
+"""Who calls: a verified token, and what the database says today of the people and the consultation it names.
+
+The token only names; the database decides. Nothing a model writes, no header and no unsigned `_meta` is read here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+from sqlalchemy import Connection, bindparam, select
+
+from clinic_mcp.core.clinic import agents, consultations, people, sign_offs
+from clinic_mcp.core.errors import Misconfigured, Unauthenticated
+from clinic_mcp.core.policy import Entity, Uid, ref
+
+ALGORITHM = "EdDSA"
+"""The one algorithm a token may be signed with (RFC 8037, Ed25519); the token's own header never chooses."""
+
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1: the `typ` of a JWT access token
+LEEWAY = 60
+"""Seconds of clock difference tolerated, either way."""
+GRANT_LIFETIME = 15 * 60
+"""Longest life of an agent's grant, in seconds."""
+PERSON_LIFETIME = 12 * 60 * 60
+"""Longest life of a person's token, in seconds: a working day."""
+MAX_TOKEN_LENGTH = 8_192
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a verified token says.
+
+    Args:
+        subject: The human on whose behalf the call is made.
+        clinic: The clinic.
+        jti: The token's own id.
+        expires: Seconds since the epoch.
+        client: The client the token was issued to.
+        agent: The acting agent, or none when a person calls in their own name.
+        consultation: The consultation an agent acts in.
+        patient: The patient of that consultation.
+    """
+
+    subject: str
+    clinic: str
+    jti: str
+    expires: int
+    client: str
+    agent: str | None = None
+    consultation: str | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The consultation an agent's call is bound to, as the database has it."""
+
+    consultation: Entity
+    patient: Uid
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An identified caller: the Cedar principal, the human behind it, and the consultation it is bound to."""
+
+    principal: Entity
+    roles: tuple[str, ...]
+    claims: Claims
+    bound: Bound | None = None
+
+    @property
+    def clinic(self) -> str:
+        return self.claims.clinic
+
+    def owns(self, resource: Uid) -> bool:
+        """Whether a resource is the caller's own consultation or its patient."""
+        return self.bound is not None and resource in (self.bound.consultation.uid, self.bound.patient)
+
+    @property
+    def entities(self) -> list[Entity]:
+        """The part of the entity slice that the caller brings."""
+        own = [self.principal, *(Entity(("Role", role)) for role in self.roles), Entity(("Clinic", self.clinic))]
+        return [*own, self.bound.consultation] if self.bound else own
+
+
+class TokenVerifier:
+    """Checks tokens against this clinic's public keys.
+
+    Args:
+        jwks: File with the public keys (JWK Set); read again when it changes.
+        issuer: The one `iss` accepted.
+        audiences: The exact `aud` values accepted.
+    """
+
+    def __init__(self, jwks: Path, issuer: str, audiences: frozenset[str]) -> None:
+        self._jwks = jwks
+        self._issuer = issuer
+        self._audiences = audiences
+        self._stamp: tuple[int, int] | None = None
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def verify(self, token: str) -> Claims:
+        """The claims of a valid token.
+
+        Args:
+            token: The compact JWT.
+
+        Raises:
+            Unauthenticated: It is not one; `reason` says why, for the audit log.
+            Misconfigured: There are no keys to check against.
+        """
+        with self._lock:
+            self._refresh_keys()
+            fingerprint = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+            claims = self._verified.get(fingerprint)
+            if claims is None:
+                claims = self._check(token)
+                self._verified[fingerprint] = claims
+                if len(self._verified) > 1_024:
+                    self._verified.popitem(last=False)
+        if claims.expires + LEEWAY <= time.time():
+            raise Unauthenticated("expired")
+        return claims
+
+    def _refresh_keys(self) -> None:
+        try:
+            stat = self._jwks.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if stamp == self._stamp:
+                return
+            document = json.loads(self._jwks.read_text("utf-8"))
+            keys = {key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in document["keys"]}
+        except (OSError, ValueError, KeyError, jwt.PyJWTError) as exc:
+            if self._keys:
+                return  # the last good set stays in force
+            raise Misconfigured(
+                "There are no keys to check credentials with.", "Run `clinic-mcp init` for this data folder first."
+            ) from exc
+        self._keys, self._stamp = keys, stamp
+        self._verified.clear()
+
+    def _check(self, token: str) -> Claims:
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise Unauthenticated("too-long")
+        try:
+            header = jwt.get_unverified_header(token)
+            if header.get("alg") != ALGORITHM:
+                raise Unauthenticated("wrong-algorithm")
+            if str(header.get("typ", "")).lower() != TOKEN_TYPE:
+                raise Unauthenticated("wrong-type")
+            key = self._keys.get(str(header.get("kid")))
+            if key is None:
+                raise Unauthenticated("unknown-key")
+            payload = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=self._issuer,
+                leeway=LEEWAY,
+                options={"require": ["iss", "aud", "exp", "iat", "jti", "sub"], "verify_aud": False},
+            )
+        except jwt.ExpiredSignatureError as exc:
+            raise Unauthenticated("expired") from exc
+        except jwt.InvalidSignatureError as exc:
+            raise Unauthenticated("bad-signature") from exc
+        except jwt.InvalidIssuerError as exc:
+            raise Unauthenticated("wrong-issuer") from exc
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as exc:
+            raise Unauthenticated("malformed") from exc
+        return self._claims(payload)
+
+    def _claims(self, payload: dict[str, Any]) -> Claims:
+        def text(value: object, name: str) -> str:
+            if not isinstance(value, str) or not 0 < len(value) <= 256:
+                raise Unauthenticated(f"bad-{name}")
+            return value
+
+        audience, issued, expires = payload["aud"], payload["iat"], payload["exp"]
+        if not isinstance(audience, str) or audience not in self._audiences:
+            raise Unauthenticated("wrong-audience")
+        if type(issued) is not int or type(expires) is not int:
+            raise Unauthenticated("bad-times")
+        actor = payload.get("act")
+        if actor is None:
+            if "sid" in payload or "patient" in payload:
+                raise Unauthenticated("bad-act")
+            agent = consultation = patient = None
+        else:
+            agent = text(actor.get("sub") if isinstance(actor, dict) else None, "act")
+            consultation = text(payload.get("sid"), "sid")
+            patient = text(payload.get("patient"), "patient")
+        if expires - issued > (GRANT_LIFETIME if agent else PERSON_LIFETIME):
+            raise Unauthenticated("lives-too-long")
+        subject = text(payload["sub"], "sub")
+        return Claims(
+            subject=subject,
+            clinic=text(payload.get("clinic"), "clinic"),
+            jti=text(payload["jti"], "jti"),
+            expires=expires,
+            client=text(payload.get("client_id", subject), "client"),
+            agent=agent,
+            consultation=consultation,
+            patient=patient,
+        )
+
+
+_AGENT_IN_CONSULTATION = (
+    select(
+        agents.c.role,
+        agents.c.active,
+        agents.c.clinic_id.label("agent_clinic"),
+        consultations.c.clinic_id,
+        consultations.c.patient_id,
+        consultations.c.open,
+        consultations.c.agent_ids,
+        consultations.c.assignee_id,
+        sign_offs.c.id.label("sign_off_id"),
+    )
+    .select_from(
+        consultations.outerjoin(sign_offs, sign_offs.c.consultation_id == consultations.c.id).outerjoin(
+            agents, agents.c.id == bindparam("agent")
+        )
+    )
+    .where(consultations.c.id == bindparam("consultation"))
+)
+_PERSON = select(people.c.kind, people.c.role, people.c.active, people.c.clinic_id).where(
+    people.c.id == bindparam("person")
+)
+
+
+def resolve(connection: Connection, claims: Claims) -> Caller:
+    """What the database says of the caller a token names, now.
+
+    Args:
+        connection: An open read transaction.
+        claims: A verified token's.
+
+    Raises:
+        Unauthenticated: The database knows no such person, agent or consultation, or not of that patient.
+    """
+    if claims.agent is None or claims.consultation is None or claims.patient is None:
+        return _resolve_person(connection, claims)
+    return _resolve_agent(connection, claims, claims.agent, claims.consultation)
+
+
+def _resolve_person(connection: Connection, claims: Claims) -> Caller:
+    row = connection.execute(_PERSON, {"person": claims.subject}).first()
+    if row is None or row.clinic_id != claims.clinic:
+        raise Unauthenticated("unknown-person")
+    principal = Entity(
+        (row.kind, claims.subject),
+        {"clinic": ref(("Clinic", row.clinic_id)), "active": bool(row.active)},
+        (("Role", row.role),),
+    )
+    return Caller(principal, (row.role,), claims)
+
+
+def _resolve_agent(connection: Connection, claims: Claims, agent: str, session_id: str) -> Caller:
+    row = connection.execute(_AGENT_IN_CONSULTATION, {"agent": agent, "consultation": session_id}).first()
+    if row is None or row.patient_id != claims.patient or row.clinic_id != claims.clinic:
+        raise Unauthenticated("grant-does-not-match")
+    if row.role is None or not row.active or row.agent_clinic != claims.clinic:
+        raise Unauthenticated("unknown-agent")
+    principal = Entity(("Agent", agent), {"clinic": ref(("Clinic", row.agent_clinic))}, (("Role", row.role),))
+    patient = ("Patient", row.patient_id)
+    consultation = consultation_entity(
+        session_id,
+        clinic=row.clinic_id,
+        patient=patient,
+        agent_ids=row.agent_ids.split(),
+        assignee=row.assignee_id,
+        is_open=bool(row.open),
+        signed_off=row.sign_off_id is not None,
+    )
+    return Caller(principal, (row.role,), claims, Bound(consultation, patient))
+
+
+def consultation_entity(
+    consultation_id: str,
+    *,
+    clinic: str,
+    patient: Uid,
+    agent_ids: list[str],
+    assignee: str | None,
+    is_open: bool,
+    signed_off: bool,
+) -> Entity:
+    """A consultation as Cedar sees it."""
+    attrs: dict[str, Any] = {
+        "clinic": ref(("Clinic", clinic)),
+        "patient": ref(patient),
+        "agents": [ref(("Agent", agent)) for agent in agent_ids],
+        "open": is_open,
+        "signedOff": signed_off,
+    }
+    if assignee is not None:
+        attrs["assignee"] = ref(("Clinician", assignee))
+    return Entity(("Consultation", consultation_id), attrs)

@@ -1,0 +1,158 @@
+"""What a server declares: its tools, the arguments they take, and the record each call is about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from sqlalchemy import Connection
+
+from clinic_mcp.core.errors import Misconfigured
+from clinic_mcp.core.identity import Caller
+from clinic_mcp.core.policy import Entity
+
+PatientId = Annotated[str, Field(pattern=r"^P[0-9]{3,12}$", description="The patient's id, e.g. P001")]
+SessionId = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,63}$", description="The consultation's session id")
+]
+
+
+class Arguments(BaseModel):
+    """A tool's arguments: exact types, bounded values, nothing undeclared."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+ArgumentsT = TypeVar("ArgumentsT", bound=Arguments)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The record a call is about.
+
+    Args:
+        resource: The Cedar resource with the attributes the policies need.
+        patients: Ids of the patients the call asks about.
+        facts: Server-computed context, where the action has any.
+        known: Whether the record exists: for the audit log, never for the caller.
+    """
+
+    resource: Entity
+    patients: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    known: bool = True
+
+
+@dataclass
+class Work:
+    """What a running tool may use.
+
+    Args:
+        connection: A read transaction, or for a write tool the transaction its outcome commits with.
+        caller: Who calls.
+        call_id: The audit call id that every written row carries.
+        clinic_id: The clinic this server serves.
+        effect: Set by a write tool: which row it wrote, for the audit log.
+    """
+
+    connection: Connection
+    caller: Caller
+    call_id: str
+    clinic_id: str
+    effect: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Tool(Generic[ArgumentsT]):
+    """One tool of a server."""
+
+    name: str
+    title: str
+    description: str
+    arguments: type[ArgumentsT]
+    target: Callable[[Connection, ArgumentsT, str], Target]
+    run: Callable[[Work, ArgumentsT], Any]
+    writes: bool
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    wraps: bool
+
+    def structured(self, value: Any) -> dict[str, Any]:
+        """The value as MCP structured content: objects as they are, anything else under `result`."""
+        return {"result": value} if self.wraps else value
+
+    @property
+    def hints(self) -> dict[str, bool]:
+        """The four MCP annotations. Every tool reads one closed database; a repeated write changes nothing."""
+        return {
+            "read_only_hint": not self.writes,
+            "destructive_hint": False,
+            "idempotent_hint": True,
+            "open_world_hint": False,
+        }
+
+
+class ServerTools:
+    """The tools of one server, registered by decorating the functions that do the work.
+
+    Args:
+        name: The server's name, one of `settings.SERVERS`.
+        title: What people read.
+        instructions: What a model reads about the server as a whole.
+    """
+
+    def __init__(self, name: str, *, title: str, instructions: str) -> None:
+        self.name = name
+        self.title = title
+        self.instructions = instructions
+        self.tools: dict[str, Tool[Any]] = {}
+
+    def tool(
+        self,
+        *,
+        title: str,
+        arguments: type[ArgumentsT],
+        target: Callable[[Connection, ArgumentsT, str], Target],
+        writes: bool = False,
+    ) -> Callable[[Callable[[Work, ArgumentsT], Any]], Callable[[Work, ArgumentsT], Any]]:
+        """Register a function as a tool of its own name; its docstring is what the model reads.
+
+        Raises:
+            Misconfigured: The function has no docstring or no return type.
+        """
+
+        def register(run: Callable[[Work, ArgumentsT], Any]) -> Callable[[Work, ArgumentsT], Any]:
+            name = run.__name__
+            returns = get_type_hints(run).get("return")
+            if not run.__doc__ or returns is None:
+                raise Misconfigured(f"The tool {name} needs a docstring and a return type.")
+            output = TypeAdapter(returns).json_schema(mode="serialization")
+            wraps = output.get("type") != "object"
+            if wraps:
+                definitions = output.pop("$defs", None)
+                output = {"type": "object", "properties": {"result": output}, "required": ["result"]}
+                if definitions:
+                    output["$defs"] = definitions
+            self.tools[name] = Tool(
+                name=name,
+                title=title,
+                description=" ".join(run.__doc__.split()),
+                arguments=arguments,
+                target=target,
+                run=run,
+                writes=writes,
+                input_schema=arguments.model_json_schema(),
+                output_schema=output,
+                wraps=wraps,
+            )
+            return run
+
+        return register
+
+
+def as_text(content: Mapping[str, Any]) -> str:
+    """Structured content as the text that stands beside it."""
+    return json.dumps(content, ensure_ascii=False)
