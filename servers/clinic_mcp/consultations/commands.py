@@ -87,12 +87,15 @@ def grant(
     server: Annotated[str | None, typer.Option(help="The one server it is good for; without it, the four.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a signed grant, good for 15 minutes, for an agent in a consultation."""
+    """Print a signed grant, good for 15 minutes, for an agent in a consultation.
+
+    It may be asked for before the sign-off, so that the refusal can be tried; agents get theirs only afterwards.
+    """
     from clinic_mcp.audit.event import Draft, Phase, uuid7
     from clinic_mcp.core.settings import SUITE
 
     with _desk() as desk, desk.log.database.read() as connection:
-        minted = desk.mint().grant(connection, session, agent, server or SUITE)
+        minted = desk.mint().grant(connection, session, agent, server or SUITE, early=True)
         patient = desk.consultations.show(connection, session)["patient_id"]
         body = {
             "principal": desk.principal,

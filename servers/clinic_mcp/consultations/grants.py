@@ -43,7 +43,14 @@ class Mint:
         self._clinic_id = clinic_id
 
     def grant(
-        self, connection: Connection, session_id: str, agent: str, audience: str, client: str | None = None
+        self,
+        connection: Connection,
+        session_id: str,
+        agent: str,
+        audience: str,
+        *,
+        client: str | None = None,
+        early: bool = False,
     ) -> Minted:
         """A grant for an agent in an open consultation. It speaks for the clinician who signed off, else for the
         patient who came.
@@ -54,6 +61,7 @@ class Mint:
             agent: The agent's id.
             audience: The server the grant is for.
             client: The client that asked.
+            early: Give the prescription agent its grant before the sign-off, too: the policies refuse its call.
 
         Raises:
             Refused: Unknown consultation or agent, or an agent that takes no part.
@@ -74,7 +82,7 @@ class Mint:
             raise Refused("No such agent takes part in this consultation.")
         if not row.open:
             raise Conflict("The consultation is closed.", "Open a new one to go on.")
-        if known.role == "prescription_agent" and row.clinician_id is None:
+        if known.role == "prescription_agent" and row.clinician_id is None and not early:
             raise Conflict("The consultation is not signed off.", "A clinician must sign it off first.")
         subject = row.clinician_id or row.assignee_id or f"patient:{row.patient_id}"
         claims = {"act": {"sub": agent}, "sid": session_id, "patient": row.patient_id}

@@ -143,7 +143,7 @@ class ConsultationsService:
             if agent not in client.agent_ids.split():
                 raise Refused("This client may not act as that agent.")
             with self.database.read() as connection:
-                minted = self.mint.grant(connection, session_id, agent, form.get("audience", ""), client.id)
+                minted = self.mint.grant(connection, session_id, agent, form.get("audience", ""), client=client.id)
                 patient = self.consultations.show(connection, session_id)["patient_id"]
         except ClinicError as refusal:
             decision = {"effect": "deny", "policies": [refusal.code], "errors": 0}

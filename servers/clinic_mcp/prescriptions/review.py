@@ -41,6 +41,10 @@ class Medication:
     in_stock: bool = True
     alternatives: tuple[str, ...] = ()
 
+    @property
+    def label(self) -> str:
+        return self.names[0].capitalize()
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -115,26 +119,26 @@ def _check_item(
 ) -> None:
     if item.id in signed:
         if not item.in_stock:
-            result.find("out-of-stock", "check", f"{item.names[0]} is out of stock.")
+            result.find("out-of-stock", "check", f"{item.label} is out of stock.")
         own = _words(" ".join((*item.names, item.strength)))
         if not _words(line) <= _words(notes) | own | PLAIN_WORDS:
             result.find("wording-not-signed", "stop", "It says something that is not in the signed notes.")
     elif item.id in substitutes:
-        replaced = substitutes[item.id].names[0]
+        replaced = substitutes[item.id].label
         result.find(
             "substitute",
             "check",
-            f"{item.names[0]} stands in for {replaced}, which is out of stock: its dose needs the clinician.",
+            f"{item.label} stands in for {replaced}, which is out of stock: its dose needs the clinician.",
         )
     elif any(item.id in other.alternatives for other in signed.values()):
-        result.find("not-signed", "stop", f"{item.names[0]} is not in the signed notes, and what is there is in stock.")
+        result.find("not-signed", "stop", f"{item.label} is not in the signed notes, and what is there is in stock.")
     else:
-        result.find("not-signed", "stop", f"{item.names[0]} is not in the signed notes.")
+        result.find("not-signed", "stop", f"{item.label} is not in the signed notes.")
 
 
 def _check_allergy(result: Review, item: Medication, allergy_classes: frozenset[str]) -> None:
     for clash in sorted(item.classes & allergy_classes):
-        result.find("allergy", "stop", f"{item.names[0]} belongs to a class the patient is allergic to: {clash}.")
+        result.find("allergy", "stop", f"{item.label} belongs to a class the patient is allergic to: {clash}.")
 
 
 def _lines(text: str) -> list[str]:

@@ -1,0 +1,39 @@
+# demo and test set up what they need, and may be run again at any time.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+SERVERS := .venv/bin/python
+AGENT := agent/.venv/bin/python
+
+.PHONY: demo test lint bench setup setup-dev clean
+
+demo: setup           ## a whole consultation, on this machine, without an account
+	@$(SERVERS) deploy/demo.py
+
+test: setup-dev       ## every test
+	@$(SERVERS) -m pytest
+	@$(AGENT) -m pytest -c agent/pyproject.toml --rootdir . tests/agent
+	@$(AGENT) -m pytest -c agent/pyproject.toml --rootdir . tests/e2e/agent
+
+lint: setup-dev       ## style and types
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/mypy && agent/.venv/bin/mypy --config-file agent/pyproject.toml agent/clinic_agent
+
+bench: setup          ## calls per second, latency, start-up and memory beside a bare SDK server
+	@$(SERVERS) bench/run.py
+
+setup: .venv/.servers agent/.venv/.agent
+setup-dev: setup .venv/.dev agent/.venv/.dev
+
+.venv/.servers: requirements/build.txt requirements/servers.txt pyproject.toml deploy/install.sh
+	@PYTHON="$(PYTHON)" deploy/install.sh .venv . requirements/build.txt requirements/servers.txt && touch $@
+
+agent/.venv/.agent: requirements/build.txt requirements/agent.txt agent/pyproject.toml deploy/install.sh
+	@PYTHON="$(PYTHON)" deploy/install.sh agent/.venv agent requirements/build.txt requirements/agent.txt && touch $@
+
+.venv/.dev: .venv/.servers requirements/dev.txt
+	@PYTHON="$(PYTHON)" deploy/install.sh .venv . requirements/build.txt requirements/dev.txt && touch $@
+
+agent/.venv/.dev: agent/.venv/.agent requirements/agent-dev.txt
+	@PYTHON="$(PYTHON)" deploy/install.sh agent/.venv agent requirements/build.txt requirements/agent-dev.txt && touch $@
+
+clean:                ## the environments and what the demo left
+	rm -rf .venv agent/.venv .demo

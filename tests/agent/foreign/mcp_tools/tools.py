@@ -1,0 +1,1 @@
+from clinic_agent.tools import *
