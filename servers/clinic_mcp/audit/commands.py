@@ -25,14 +25,14 @@ def list_events(
     as_json: AsJson = False,
 ) -> None:
     """List the newest events, oldest of them first."""
-    from sqlalchemy import select
+    from sqlalchemy import or_, select
 
     from clinic_mcp.audit.models import event_patients, events
 
     query = select(events).order_by(events.c.id.desc()).limit(limit)
     if patient:
         about = select(event_patients.c.event_id).where(event_patients.c.patient_id == patient)
-        query = query.where(events.c.event_id.in_(about))
+        query = query.where(or_(events.c.patient == patient, events.c.event_id.in_(about)))
     if session:
         query = query.where(events.c.consultation == session)
     if decision:

@@ -130,12 +130,12 @@ _LABEL = re.compile(r"^[A-Za-z0-9._+ /-]{1,64}$")
 
 def safe_label(value: object) -> str | None:
     """A self-declared label (client name, version) when it looks like one, else nothing."""
-    return value if isinstance(value, str) and _LABEL.match(value) else None
+    return value if isinstance(value, str) and _LABEL.fullmatch(value) else None
 
 
 def safe_traceparent(value: object) -> str | None:
     """A W3C traceparent when it has that form, else nothing."""
-    return value if isinstance(value, str) and _TRACEPARENT.match(value) else None
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
 
 
 def safe_request_id(value: object) -> str | int | None:
@@ -176,17 +176,19 @@ def compose(draft: Draft, writer: Writer, seq: int, prev: str, recorded: str) ->
         },
         **draft.body,
     }
-    if draft.patients:
-        record["patients"] = list(draft.patients)
+    patients = tuple(dict.fromkeys(draft.patients))
+    if patients:
+        record["patients"] = list(patients)
     record = {key: value for key, value in record.items() if value is not None}
     leaf = canonical(record)
-    return Event(leaf, project(record, leaf), draft.patients)
+    return Event(leaf, project(record, leaf), patients)
 
 
 def project(record: dict[str, Any], leaf: bytes) -> dict[str, Any]:
     """The columns that a record's bytes say it has; `audit verify` compares them with the stored ones."""
     decision = record.get("decision", {})
     principal = record.get("principal", {})
+    patients = record.get("patients", [])
     return {
         "event_id": record["event_id"],
         "clinic_id": record["clinic"],
@@ -204,5 +206,6 @@ def project(record: dict[str, Any], leaf: bytes) -> dict[str, Any]:
         "decision": decision.get("effect"),
         "policies": " ".join(decision["policies"]) if "policies" in decision else None,
         "outcome": record.get("outcome", {}).get("status"),
+        "patient": patients[0] if len(patients) == 1 else None,
         "leaf": leaf,
     }

@@ -66,7 +66,8 @@ class AuditLog:
         self._queue: list[_Pending] = []
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()  # held by the thread that commits
-        self._connections: dict[bool, Connection] = {}
+        self._held: Connection | None = None
+        self._held_durable = True
         self._seq = 0
         self._prev = GENESIS
         if announce:
@@ -114,7 +115,7 @@ class AuditLog:
                     composed = self._insert(connection, transaction.drafts)
                     begun.commit()
             except BaseException:
-                self._abandon(durable=True)
+                self._abandon()
                 raise
             self._advance(composed)
 
@@ -140,8 +141,7 @@ class AuditLog:
                 self.append(Draft(Phase.LIFECYCLE, "server.stopped", uuid7(), {}))
         finally:
             with self._turn:
-                for durable in list(self._connections):
-                    self._abandon(durable=durable)
+                self._abandon()
 
     def _link(self, connection: Connection) -> dict[str, Any] | None:
         """Continue from this server's last event, so that a tail cut off earlier shows from now on."""
@@ -167,10 +167,10 @@ class AuditLog:
             self._advance(composed)
         except AuditUnavailable as exc:
             error = exc
-            self._abandon(durable=durable)
+            self._abandon()
         except Exception:  # noqa: BLE001 - whatever it was, the waiting calls must be told
             # A draft that cannot be encoded must not take its neighbours with it, nor wedge the queue.
-            self._abandon(durable=durable)
+            self._abandon()
             if len(batch) > 1:
                 for pending in batch:
                     self._commit([pending])
@@ -194,7 +194,8 @@ class AuditLog:
         patients = [
             {"patient_id": patient, "event_id": event.row["event_id"]}
             for event in composed
-            for patient in dict.fromkeys(event.patients)
+            if len(event.patients) > 1
+            for patient in event.patients
         ]
         if patients:
             connection.execute(_INSERT_PATIENT, patients)
@@ -206,22 +207,26 @@ class AuditLog:
             self._prev = composed[-1].hash
 
     def _connection(self, *, durable: bool) -> Connection:
-        connection = self._connections.get(durable)
-        if connection is None:
-            connection = self.database.engine.connect().execution_options(clinic_write=True)
-            if self.database.sqlite and not durable:
-                raw = connection.connection.cursor()
-                raw.execute("PRAGMA synchronous=NORMAL")
-                raw.close()
-            self._connections[durable] = connection
-        return connection
+        """The one connection of the log, waiting for the disk at its next commit or not.
 
-    def _abandon(self, *, durable: bool) -> None:
+        One, because SQLite drops a connection's page cache when another connection has written.
+        """
+        if self._held is None:
+            self._held = self.database.engine.connect().execution_options(clinic_write=True)
+            self._held_durable = True
+        if self.database.sqlite and durable != self._held_durable:
+            cursor = self._held.connection.cursor()
+            cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            cursor.close()
+            self._held_durable = durable
+        return self._held
+
+    def _abandon(self) -> None:
         """Drop a connection whose state is in doubt; the next event opens a new one."""
-        connection = self._connections.pop(durable, None)
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
+        held, self._held = self._held, None
+        if held is not None:
+            held.invalidate()
+            held.close()
 
 
 @contextmanager

@@ -26,10 +26,12 @@ events = Table(
     Column("decision", String(8)),
     Column("policies", Text),
     Column("outcome", String(16)),
+    Column("patient", String(64)),  # where an event is about exactly one; about several: audit_event_patients
     Column("leaf", LargeBinary, nullable=False),
     UniqueConstraint("call_id", "phase", name="uq_audit_events_call_phase"),
     UniqueConstraint("boot_id", "writer_seq", name="uq_audit_events_writer"),
     Index("ix_audit_events_consultation", "consultation"),
+    Index("ix_audit_events_patient", "patient"),
 )
 
 event_patients = Table(

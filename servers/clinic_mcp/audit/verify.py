@@ -54,6 +54,7 @@ class _Chain:
 
     seq: int = -1
     hash: str = GENESIS
+    event_id: str = ""
 
 
 class _Broken(Exception):
@@ -145,6 +146,13 @@ class _Reader:
                     f" its writer's chain starts at {writer['seq']}.",
                     row.event_id,
                 )
+            after = record.get("after") or {}
+            last = self.chains.get(after.get("boot_id", ""))
+            if writer["prev"] not in known and last is not None and last.seq == after.get("seq"):
+                raise _Broken(
+                    f"Event {last.event_id} was altered or replaced: {row.event_id}, which follows it, does not fit.",
+                    last.event_id,
+                )
             if writer["prev"] != GENESIS and writer["prev"] not in known:
                 raise _Broken(
                     f"Events of {row.server} are missing before {row.event_id}:"
@@ -160,8 +168,11 @@ class _Reader:
                 row.event_id,
             )
         elif writer["prev"] != chain.hash:
-            raise _Broken(f"The event before {row.event_id} was altered or replaced.", row.event_id)
-        chain.seq, chain.hash = writer["seq"], leaf_hash(row.leaf)
+            raise _Broken(
+                f"Event {chain.event_id} was altered or replaced: {row.event_id}, which follows it, does not fit.",
+                chain.event_id,
+            )
+        chain.seq, chain.hash, chain.event_id = writer["seq"], leaf_hash(row.leaf), row.event_id
         known.add(chain.hash)
 
     def _check_phases(self, record: dict[str, Any]) -> None:
@@ -186,7 +197,8 @@ class _Reader:
         for entry in self.connection.execute(select(event_patients)):
             indexed.setdefault(entry.event_id, set()).add(entry.patient_id)
         for row in _rows(self.connection):
-            said = set(json.loads(row.leaf).get("patients", []))
+            patients = json.loads(row.leaf).get("patients", [])
+            said = set(patients) if len(patients) > 1 else set()
             if said != indexed.pop(row.event_id, set()):
                 raise _Broken(f"The patient index differs from event {row.event_id}.", row.event_id)
         for event_id in indexed:

@@ -204,7 +204,8 @@ def bind(host: str, port: int, settings: Settings) -> socket.socket:
             'Set it to the host names clients use, e.g. ["clinic.example:8101"], and put TLS in front.',
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, because asyncio turns off delays (TCP_NODELAY) only where it reads TCP here.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

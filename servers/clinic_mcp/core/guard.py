@@ -146,8 +146,7 @@ class Guard:
         try:
             try:
                 with self.database.read() as connection:
-                    caller = self._identify(call, connection)
-                    understood = self._understand(call, caller, connection)
+                    understood = self._understand(call, self._identify(call, connection), connection)
                 self._decide(call, understood)
             except ClinicError as refusal:
                 self._record_refusal(call, refusal)
@@ -251,6 +250,7 @@ class Guard:
         return CallToolResult(content=[text], structured_content=content, is_error=False)
 
     def _read(self, call: Call, understood: Understood) -> dict[str, Any]:
+        # No read transaction stays open while the log commits: it would keep SQLite's write-ahead log from being reset.
         with self.database.read() as connection:
             work = Work(connection, understood.caller, call.call_id, self.clinic_id)
             content = understood.tool.structured(understood.tool.run(work, understood.arguments))

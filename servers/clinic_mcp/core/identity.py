@@ -86,9 +86,9 @@ class Caller:
 
     @property
     def entities(self) -> list[Entity]:
-        """The part of the entity slice that the caller brings."""
-        own = [self.principal, *(Entity(("Role", role)) for role in self.roles), Entity(("Clinic", self.clinic))]
-        return [*own, self.bound.consultation] if self.bound else own
+        """The part of the entity slice that the caller brings. Roles and clinics have no attributes: naming them
+        as parents and values is enough."""
+        return [self.principal, self.bound.consultation] if self.bound else [self.principal]
 
 
 class TokenVerifier:
@@ -98,6 +98,9 @@ class TokenVerifier:
         jwks: File with the public keys (JWK Set); read again when it changes.
         issuer: The one `iss` accepted.
         audiences: The exact `aud` values accepted.
+
+    Raises:
+        Misconfigured: There are no keys to check against.
     """
 
     def __init__(self, jwks: Path, issuer: str, audiences: frozenset[str]) -> None:
@@ -108,6 +111,7 @@ class TokenVerifier:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
         self._lock = threading.Lock()
+        self._refresh_keys()  # a server without keys could let nobody in: it does not start
 
     def verify(self, token: str) -> Claims:
         """The claims of a valid token.

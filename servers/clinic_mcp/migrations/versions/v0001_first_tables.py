@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("decision", sa.String(length=8), nullable=True),
         sa.Column("policies", sa.Text(), nullable=True),
         sa.Column("outcome", sa.String(length=16), nullable=True),
+        sa.Column("patient", sa.String(length=64), nullable=True),
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
         sa.UniqueConstraint("boot_id", "writer_seq", name="uq_audit_events_writer"),
@@ -70,6 +71,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("audit_events", schema=None) as batch_op:
         batch_op.create_index("ix_audit_events_consultation", ["consultation"], unique=False)
+        batch_op.create_index("ix_audit_events_patient", ["patient"], unique=False)
 
     op.create_table(
         "audit_policy_texts",
