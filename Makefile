@@ -17,7 +17,7 @@ lint: setup-dev       ## style and types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@.venv/bin/mypy && agent/.venv/bin/mypy --config-file agent/pyproject.toml agent/clinic_agent
 
-bench: setup          ## calls per second, latency, start-up and memory beside a bare SDK server
+bench: setup bench/.venv/.fastmcp  ## calls per second, latency, start-up and memory beside a bare SDK server
 	@$(SERVERS) bench/run.py
 
 setup: .venv/.servers agent/.venv/.agent
@@ -34,6 +34,9 @@ agent/.venv/.agent: requirements/build.txt requirements/agent.txt agent/pyprojec
 
 agent/.venv/.dev: agent/.venv/.agent requirements/agent-dev.txt
 	@PYTHON="$(PYTHON)" deploy/install.sh agent/.venv agent requirements/build.txt requirements/agent-dev.txt && touch $@
+
+bench/.venv/.fastmcp: requirements/bench.txt
+	@$(PYTHON) -m venv bench/.venv && bench/.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
 
 clean:                ## the environments and what the demo left
 	rm -rf .venv agent/.venv .demo

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from sqlalchemy import create_engine, event, text
-
 from mcp.server.mcpserver import MCPServer
+from sqlalchemy import create_engine, event, text
 
 PATIENT = text("SELECT id, name, birth_date, blood_type, allergy_status FROM patients WHERE id = :patient")
 ALLERGIES = text("SELECT substance FROM allergy_intolerances WHERE patient_id = :patient ORDER BY id")

@@ -74,30 +74,30 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> list[Subject]:
+    """A clinic with its starter data, a grant, and the servers that will read it."""
     os.environ.update(CLINIC_HOME=str(folder), CLINIC_LOG_LEVEL="ERROR")
-    run = lambda *a: subprocess.run([CLINIC, *a], check=True, capture_output=True, text=True).stdout.strip()  # noqa: E731
-    run("init", "--demo")
-    session = run("consultation", "open", "--patient", "P001", "--symptoms", "headache")
-    grant = run("grant", session, "--agent", "intake_agent")
+    clinic("init", "--demo")
+    session = clinic("consultation", "open", "--patient", "P001", "--symptoms", "headache")
+    grant = clinic("grant", session, "--agent", "intake_agent")
     database = str(folder / "clinic.db")
-    bare = lambda transport, port: [str(PYTHON), str(ROOT / "bench/bare_server.py"), database, transport, str(port)]  # noqa: E731
-    ours = lambda transport, port: [  # noqa: E731
-        *(str(CLINIC), "serve", "patient-records", "--transport", transport, "--port", str(port))
-    ]
+
+    def script(python: Path, name: str) -> Callable[[str, int], list[str]]:
+        return lambda transport, port: [str(python), str(ROOT / "bench" / name), database, transport, str(port)]
+
+    def ours(transport: str, port: int) -> list[str]:
+        return [str(CLINIC), "serve", "patient-records", "--transport", transport, "--port", str(port)]
+
     subjects = [
-        Subject("bare SDK", bare),
+        Subject("bare SDK", script(PYTHON, "bare_server.py")),
         Subject("clinic-mcp", ours, {"clinic-mcp/grant": grant}, {"Authorization": f"Bearer {grant}"}),
     ]
     if FASTMCP.exists():
-        fast = lambda transport, port: [
-            str(FASTMCP),
-            str(ROOT / "bench/fastmcp_server.py"),
-            database,
-            transport,
-            str(port),
-        ]  # noqa: E731, E501
-        subjects.append(Subject("FastMCP 4", fast))
+        subjects.append(Subject("FastMCP 4", script(FASTMCP, "fastmcp_server.py")))
     return subjects
+
+
+def clinic(*arguments: str) -> str:
+    return subprocess.run([CLINIC, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def measure(subject: Subject, transport: str, callers: int, calls: int) -> None:
@@ -131,7 +131,7 @@ async def on_stdio(subject: Subject, callers: int, calls: int) -> tuple[list[flo
         stderr=asyncio.subprocess.DEVNULL,
         limit=1 << 20,
     )
-    assert process.stdin and process.stdout
+    assert process.stdin
     waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
 
     async def read() -> None:
@@ -168,7 +168,8 @@ async def on_stdio(subject: Subject, callers: int, calls: int) -> tuple[list[flo
 
 async def on_http(subject: Subject, callers: int, calls: int) -> tuple[list[float], float]:
     port = free_port()
-    process = subprocess.Popen(subject.command("http", port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nowhere = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*subject.command("http", port), stdout=nowhere, stderr=nowhere)
     try:
         wait_until_open(port)
         connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(callers)]
@@ -201,7 +202,7 @@ async def on_http(subject: Subject, callers: int, calls: int) -> tuple[list[floa
         return result
     finally:
         process.terminate()
-        process.wait(15)
+        await asyncio.wait_for(process.wait(), 15)
 
 
 def check(message: dict[str, Any]) -> None:

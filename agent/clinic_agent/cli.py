@@ -105,6 +105,7 @@ def _consult(
     from clinic_agent.consultations import Consultations
     from clinic_agent.credentials import load_credential
     from clinic_agent.models import check_model
+    from clinic_agent.reachable import check_servers
     from clinic_agent.settings import is_interactive, load_settings
 
     settings = load_settings()
@@ -115,6 +116,7 @@ def _consult(
         return credential.client_id, Consultations(credential, settings.consultations_url, settings.call_timeout)
 
     own = load_credential(settings.agent_credential_path())
+    check_servers(settings)
     with Consultations(own, settings.consultations_url, settings.call_timeout) as agent:
         from clinic_agent.checkpoints import open_checkpoints
         from clinic_agent.consult import Consult

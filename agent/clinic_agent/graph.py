@@ -16,7 +16,7 @@ from langgraph.graph import END, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import interrupt
 
-from clinic_agent.errors import CeilingReached, ModelProblem
+from clinic_agent.errors import CeilingReached, ModelProblem, Unavailable
 from clinic_agent.loop import Conversation
 from clinic_agent.models import get_model
 from clinic_agent.prompts import ASK_AGAIN, INTAKE_SYSTEM, PRESCRIPTION_SYSTEM
@@ -30,6 +30,7 @@ from clinic_agent.tools import (
     record_prescription,
     search_knowledge_base,
 )
+from clinic_agent.trace import outcome_of
 from clinic_agent.usage import spent
 
 EMERGENCY_MESSAGE = (
@@ -130,13 +131,21 @@ def clarification_agent_node(state: ConsultationState) -> ConsultationState:
 
 
 def prescription_agent_node(state: ConsultationState) -> ConsultationState:
-    """Check the stock of what the doctor named and record the prescription."""
+    """Check the stock of what the doctor named and record the prescription.
+
+    Raises:
+        Unavailable: a server did not answer and nothing was recorded; the graph waits before this node.
+    """
     settings = load_settings()
     recorded: list[str] = []
     sentences: list[str] = []
     refusals: list[str] = []
+    unanswered: list[str] = []
 
     def keep(name: str, arguments: dict[str, Any], result: Any) -> None:
+        code, message = outcome_of(result)
+        if code == "unavailable":
+            unanswered.append(message)
         if name == "record_prescription":
             if str(result).startswith("Refused ("):
                 refusals.append(str(result))
@@ -168,6 +177,11 @@ def prescription_agent_node(state: ConsultationState) -> ConsultationState:
         why = refusals[-1] if refusals else "The agent recorded no prescription."
     except CeilingReached:
         why = CEILING_NOTE
+    if unanswered and not recorded:
+        # The sign-off stays good: ending here would leave it without a prescription for ever.
+        raise Unavailable(
+            f"Nothing is prescribed yet: {unanswered[-1]} Then go on with `clinic-agent resume {state['session_id']}`."
+        )
     said = {"role": "prescription", "agent": "prescription_agent", "content": recorded[-1] if recorded else ""}
     if recorded:
         said = {**said, "recorded": sentences[-1]}

@@ -1,8 +1,10 @@
 """What a consultation has spent on the model, and when it must stop.
 
-Prices are US dollars for a million tokens of input and of output, as Amazon Bedrock lists them for the on-demand
-cross-region profiles (Amazon Bedrock pricing, read 2026). A model that is not listed is counted at the dearest price
-listed, so that the ceiling errs on the side of stopping early; a local model costs nothing.
+Prices are US dollars for a million tokens of input and of output. They are this file's defaults, dated 2026-06, and
+not taken from a price list: the one figure behind them is the seed article's statement of about $0.001 a consultation
+with Claude Haiku 4.5. Whoever runs the clinic checks them against the provider's own list before relying on the cost
+shown or on CLINIC_COST_CEILING. A model that is not listed is counted at the dearest price listed, so that the ceiling
+errs on the side of stopping early; a local model costs nothing.
 """
 
 from collections.abc import Iterable, Mapping

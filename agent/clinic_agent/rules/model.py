@@ -78,6 +78,10 @@ def _value(text: str) -> Any:
         return text
 
 
+def _is_error(result: Any) -> bool:
+    return isinstance(result, dict) and "error" in result
+
+
 def _calls(*calls: tuple[str, dict[str, Any]]) -> AIMessage:
     return AIMessage(
         content="",
@@ -156,5 +160,8 @@ def _prescribe(asked: str, results: list[tuple[ToolCall, Any]]) -> AIMessage:
     unchecked = [name for name in dict.fromkeys(wanted) if fold(name) not in stock]
     if unchecked:
         return _calls(*[("check_pharmacy_inventory", {"medication_name": name}) for name in unchecked])
+    unanswered = [name for name in wanted if _is_error(stock[fold(name)])]
+    if unanswered:
+        return AIMessage(content=f"The prescription was not recorded: no answer about the stock of {unanswered[0]}.")
     session = session_match["session"] if session_match else ""
     return _calls(("record_prescription", {"session_id": session, "prescription": write_prescription(notes, stock)}))

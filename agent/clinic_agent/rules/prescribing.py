@@ -27,7 +27,7 @@ _NOT_NAMES = frozenset(
     " therapy treatment course antibiotics antibiotic medicine medication paracetemol symptoms review"
     " follow infection acute chronic mild severe moderate history allergy allergic penicillin-allergic"
     " nothing none plenty supportive care analgesia them this that these their some three four five"
-    " maximum minimum about after before meals night morning start first second".split()
+    " maximum minimum about after before meals night morning start first second time times drink".split()
 )
 
 
@@ -40,6 +40,13 @@ def candidates(notes: str) -> list[str]:
             if match.group(1) not in _NOT_NAMES:
                 found.setdefault(match.group(1), match.start(1))
     return sorted(found, key=lambda word: found[word])[:CANDIDATES]
+
+
+def unmistakable(notes: str) -> frozenset[str]:
+    """Return the candidates that have a dose or a medicine's ending: the doctor prescribes them, known here or not."""
+    text = fold(notes)
+    found = {match.group(1) for pattern in (_BEFORE_DOSE, _NAME_ENDING) for match in pattern.finditer(text)}
+    return frozenset(found - _NOT_NAMES)
 
 
 def is_stocked_item(result: Any) -> bool:
@@ -75,7 +82,8 @@ def write_prescription(notes: str, stock: dict[str, Any]) -> str:
     """Write the prescription, one medicine a line.
 
     Nothing is added to the doctor's own words beside a substitution: the prescriptions server keeps a line that says
-    more than was signed as a draft.
+    more than was signed as a draft. Nothing is left out either: a medicine the pharmacy does not know stays in, and
+    the server keeps that as a draft too.
 
     Args:
         notes: what the doctor signed.
@@ -85,6 +93,8 @@ def write_prescription(notes: str, stock: dict[str, Any]) -> str:
     for name in candidates(notes):
         result: dict[str, Any] = stock.get(fold(name)) or {}
         if not is_stocked_item(result):
+            if name in unmistakable(notes):
+                lines.append(instruction(notes, name))
             continue
         if result.get("in_stock"):
             lines.append(instruction(notes, name) or str(result.get("medication", name)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint, text
 
 from clinic_mcp.core.db import metadata
 
@@ -32,6 +32,12 @@ events = Table(
     UniqueConstraint("boot_id", "writer_seq", name="uq_audit_events_writer"),
     Index("ix_audit_events_consultation", "consultation"),
     Index("ix_audit_events_patient", "patient"),
+    Index(
+        "ix_audit_events_lifecycle",
+        "server",
+        sqlite_where=text("phase = 'lifecycle'"),
+        postgresql_where=text("phase = 'lifecycle'"),
+    ),
 )
 
 event_patients = Table(

@@ -30,7 +30,7 @@ from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import ClinicError, InvalidArguments, Refused, Unauthenticated
 from clinic_mcp.core.http import BODY_LIMIT, BadBodyError, strict_json
 from clinic_mcp.core.identity import ALGORITHM, LEEWAY, Claims, TokenVerifier, resolve
-from clinic_mcp.core.settings import CONSULTATIONS, Settings
+from clinic_mcp.core.settings import CONSULTATIONS, SERVERS, Settings
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693, not a secret
@@ -142,8 +142,10 @@ class ConsultationsService:
         try:
             if agent not in client.agent_ids.split():
                 raise Refused("This client may not act as that agent.")
+            if form.get("audience") not in SERVERS:
+                raise Refused(f"A grant is for one server: {', '.join(SERVERS)}.", code="invalid_target")
             with self.database.read() as connection:
-                minted = self.mint.grant(connection, session_id, agent, form.get("audience", ""), client=client.id)
+                minted = self.mint.grant(connection, session_id, agent, form["audience"], client=client.id)
                 patient = self.consultations.show(connection, session_id)["patient_id"]
         except ClinicError as refusal:
             decision = {"effect": "deny", "policies": [refusal.code], "errors": 0}

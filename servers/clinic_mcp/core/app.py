@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp
 from clinic_mcp import __version__
 from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
 from clinic_mcp.audit.log import AuditLog
+from clinic_mcp.audit.recovery import close_orphans
 from clinic_mcp.core import log as logging
 from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import Misconfigured, Unauthenticated
@@ -120,6 +122,7 @@ class Application:
             credentials=StdioCredentials(self.verifier, settings) if transport == "stdio" else HttpCredentials(),
             timeout=settings.tool_timeout,
         )
+        close_orphans(self.log, tools.writes)
         self.log.keep_policies({policies.digest: policies.text, policies.schema_digest: policies.schema_text})
         self.server = _mcp_server(tools, self.guard)
 
@@ -222,6 +225,8 @@ async def run_uvicorn(app: ASGIApp, listener: socket.socket) -> None:
     """Serve an ASGI application on a socket until SIGTERM or SIGINT, then stop within the grace."""
     import uvicorn
 
+    # uvicorn raises the signal again once it has stopped; the process still has to say on the record that it stops.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=SHUTDOWN_GRACE, lifespan="on"
     )

@@ -211,7 +211,11 @@ class PolicySet:
 def _shipped() -> Path:
     """The repository's `policies/` when run from a checkout, else the copy in the wheel."""
     checkout = Path(__file__).parents[3] / "policies"
-    return checkout if (checkout / "clinic.cedarschema").exists() else Path(str(files("clinic_mcp_policies")))
+    return (
+        checkout
+        if (checkout / "clinic.cedarschema").exists()
+        else Path(str(files("clinic_mcp_policies").joinpath("clinic.cedarschema"))).parent
+    )
 
 
 def moment(timestamp: str) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from clinic_mcp.core.errors import Misconfigured
 from clinic_mcp.core.identity import Caller
@@ -102,9 +102,11 @@ class ServerTools:
         name: The server's name, one of `settings.SERVERS`.
         title: What people read.
         instructions: What a model reads about the server as a whole.
+        writes: The tables its tools write; each row carries the id of the call that wrote it.
     """
 
-    def __init__(self, name: str, *, title: str, instructions: str) -> None:
+    def __init__(self, name: str, *, title: str, instructions: str, writes: Sequence[Table] = ()) -> None:
+        self.writes = tuple(writes)
         self.name = name
         self.title = title
         self.instructions = instructions

@@ -5,11 +5,13 @@ from __future__ import annotations
 from clinic_mcp.core.tool import ServerTools, Work
 from clinic_mcp.prescriptions import entities, store
 from clinic_mcp.prescriptions.arguments import Record
+from clinic_mcp.prescriptions.models import prescriptions
 
 SERVER = ServerTools(
     "prescriptions",
     title="Prescriptions",
     instructions="Records the prescription of a consultation that a clinician has signed off, once.",
+    writes=[prescriptions],
 )
 
 

@@ -72,6 +72,13 @@ def upgrade() -> None:
     with op.batch_alter_table("audit_events", schema=None) as batch_op:
         batch_op.create_index("ix_audit_events_consultation", ["consultation"], unique=False)
         batch_op.create_index("ix_audit_events_patient", ["patient"], unique=False)
+        batch_op.create_index(
+            "ix_audit_events_lifecycle",
+            ["server"],
+            unique=False,
+            sqlite_where=sa.text("phase = 'lifecycle'"),
+            postgresql_where=sa.text("phase = 'lifecycle'"),
+        )
 
     op.create_table(
         "audit_policy_texts",
