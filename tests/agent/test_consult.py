@@ -106,9 +106,22 @@ def test_a_sign_off_that_was_recorded_before_a_crash_is_not_asked_for_twice(over
     [session] = over_http.clinic.consultations
     over_http.clinic.consultations[session].update(status="prescribing", signed_off_by="dr-osei", notes=NOTES)
     assert run("resume", session, "--diagnose", NOTES, "--json").returncode == 0
-    other = run("resume", session, "--diagnose", "Something else", "--json")
-    assert other.returncode in (0, 1)
-    assert over_http.mcp.recorded[session].startswith("Paracetamol")
+    recorded = over_http.mcp.recorded[session]
+    again = run("resume", session, "--diagnose", "Something else", "--json")
+    assert (again.returncode, result(again)["outcome"]) == (0, "complete"), "it ended, so nobody is asked"
+    assert over_http.mcp.recorded[session] == recorded == result(again)["prescription"]
+    assert over_http.clinic.consultations[session]["notes"] == NOTES
+
+
+def test_other_notes_than_those_signed_before_a_crash_are_refused_in_the_services_words(over_http: World) -> None:
+    run("consult", "--patient", "P001", "headache and fever")
+    [session] = over_http.clinic.consultations
+    over_http.clinic.consultations[session].update(status="prescribing", signed_off_by="dr-osei", notes=NOTES)
+    other = run("resume", session, "--diagnose", "Ibuprofen 400 mg.", "--json")
+    assert (other.returncode, result(other)["error"]) == (1, "conflict")
+    assert other.stderr == "clinic-agent: Signed off with other notes.\n"
+    assert over_http.mcp.recorded == {}
+    assert run("resume", session, "--diagnose", NOTES, "--json").returncode == 0
 
 
 def test_stdio_servers_work_from_the_command(world: World, serve: Any) -> None:

@@ -166,5 +166,20 @@ def test_a_substitute_gets_no_invented_dose() -> None:
     assert "500 mg" not in text
 
 
+def test_how_often_is_not_a_medicine() -> None:
+    assert candidates("Paracetamol 500mg three times daily for 3 days") == ["paracetamol"]
+    assert candidates("Drink 500 ml of water, four times daily") == []
+
+
+def test_a_medicine_the_pharmacy_does_not_know_is_never_left_out() -> None:
+    stock = {
+        "paracetamol": {"medication": "Paracetamol 500mg", "generic_name": "Acetaminophen", "in_stock": True},
+        "warfarin": {"medication": "warfarin", "in_stock": False, "quantity": 0, "note": "Not found."},
+    }
+    assert write_prescription("Warfarin 5mg daily.", stock) == "Warfarin 5mg daily"
+    both = write_prescription("Paracetamol 500mg and warfarin 5mg daily.", stock)
+    assert both == "Paracetamol 500mg\nwarfarin 5mg daily"
+
+
 def test_notes_without_a_medicine_prescribe_none() -> None:
     assert write_prescription("Rest and fluids.", {}) == "No medication"

@@ -1,0 +1,41 @@
+"""The log's tables take rows and nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from support.clinic import Clinic
+
+TABLES = ("audit_events", "audit_event_patients", "audit_policy_texts")
+COLUMN = {"audit_events": "code", "audit_event_patients": "patient_id", "audit_policy_texts": "text"}
+
+
+@pytest.fixture(scope="module")
+def filled(module_clinic: Clinic) -> Clinic:
+    clinic = module_clinic
+    clinic.consult()
+    clinic.run("serve", "pharmacy")  # stdin is empty: it starts, keeps its policies, and stops
+    clinic.execute("INSERT INTO audit_event_patients VALUES ('P001', 'nobody'), ('P002', 'nobody')")
+    return clinic
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE {table} SET {column} = {column}",
+        "UPDATE {table} SET {column} = 'x' WHERE rowid = 1",
+        "DELETE FROM {table}",
+        "DELETE FROM {table} WHERE rowid = (SELECT max(rowid) FROM {table})",
+        "INSERT OR REPLACE INTO {table} SELECT * FROM {table}",
+        "REPLACE INTO {table} SELECT * FROM {table} LIMIT 1",
+    ],
+    ids=["update", "update one", "delete", "delete one", "insert or replace", "replace"],
+)
+def test_what_is_on_the_record_cannot_be_changed_or_removed(filled: Clinic, table: str, statement: str) -> None:
+    before = [tuple(row) for row in filled.execute(f"SELECT * FROM {table}")]  # noqa: S608
+    assert before
+    with pytest.raises(sqlite3.DatabaseError, match="append-only"):
+        filled.execute(statement.format(table=table, column=COLUMN[table]))
+    assert [tuple(row) for row in filled.execute(f"SELECT * FROM {table}")] == before  # noqa: S608

@@ -1,0 +1,124 @@
+"""A clinic's data folder as a test has it: the real command, the real database, the real keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from clinic_mcp.audit.event import Writer
+from clinic_mcp.audit.log import AuditLog
+from clinic_mcp.consultations.store import Actor, Consultations
+from clinic_mcp.core.clinic import Status
+from clinic_mcp.core.db import Database
+from clinic_mcp.core.settings import Settings
+
+from support.tokens import Minter
+
+COMMAND = [sys.executable, "-m", "clinic_mcp"]
+COMMAND_TIMEOUT = 60
+OPERATOR = Actor("Operator", "test")
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """A folder made by `clinic-mcp init --demo`."""
+
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A child process's environment: this folder, nothing else of CLINIC_*."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CLINIC_")}
+        return {**kept, "CLINIC_HOME": str(self.home), "NO_COLOR": "1"}
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.home)
+
+    @property
+    def file(self) -> Path:
+        return self.home / "clinic.db"
+
+    @cached_property
+    def tokens(self) -> Minter:
+        return Minter(self.home / "keys")
+
+    def run(self, *arguments: str, code: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run `clinic-mcp` in this clinic; `code` is the exit code it must have, None for any."""
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env={**self.environment, **extra},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+        )
+        if code is not None:
+            assert done.returncode == code, f"{arguments} exited {done.returncode}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self.run(*arguments, "--json", code=code).stdout)
+
+    @contextmanager
+    def desk(self) -> Iterator[Consultations]:
+        """The consultations of this clinic, in this process."""
+        database = Database(self.settings.url)
+        log = AuditLog(database, Writer("consultations", "main", "clinic-mcp/main"), announce=False)
+        try:
+            yield Consultations(log, "main")
+        finally:
+            log.close()
+            database.close()
+
+    def consult(
+        self, patient: str = "P001", *, notes: str | None = None, closed: bool = False, clinician: str = "dr-osei"
+    ) -> str:
+        """Open a consultation, perhaps sign it off, perhaps close it; returns its session id."""
+        with self.desk() as desk:
+            session = str(desk.open(OPERATOR, patient, "headache and fever")["session_id"])
+            if notes is not None:
+                desk.move(OPERATOR, session, Status.AWAITING_DOCTOR)
+                desk.sign_off(clinician, session, notes)
+            if closed:
+                desk.close(OPERATOR, session)
+        return session
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        opened = Database(self.settings.url)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    @contextmanager
+    def sql(self) -> Iterator[sqlite3.Connection]:
+        """A plain SQLite connection in autocommit: what an attacker or an accident has."""
+        with closing(sqlite3.connect(self.file, isolation_level=None, timeout=10)) as connection:
+            connection.row_factory = sqlite3.Row
+            yield connection
+
+    def execute(self, statement: str, *values: object) -> list[sqlite3.Row]:
+        with self.sql() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def write_lock(self) -> Iterator[None]:
+        """Hold SQLite's write lock: whatever must be recorded now waits."""
+        with self.sql() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                connection.execute("ROLLBACK")
