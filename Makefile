@@ -10,8 +10,8 @@ demo: setup           ## a whole consultation, on this machine, without an accou
 
 test: setup-dev       ## every test
 	@$(SERVERS) -m pytest
-	@$(AGENT) -m pytest -c agent/pyproject.toml --rootdir . tests/agent
-	@$(AGENT) -m pytest -c agent/pyproject.toml --rootdir . tests/e2e/agent
+	@$(AGENT) -m pytest -q -c tests/agent/pytest.ini tests/agent
+	@$(AGENT) -m pytest -q -c tests/e2e/agent/pytest.ini tests/e2e/agent
 
 lint: setup-dev       ## style and types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

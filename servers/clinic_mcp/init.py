@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -55,6 +57,7 @@ def prepare(settings: Any, *, demo: bool) -> dict[str, str]:
             f"{settings.home} cannot be created ({exc.strerror}).", "Set CLINIC_HOME to a folder you own."
         ) from exc
     steps = {"signing key": "created" if ensure_signing_key(settings.keys) else "kept"}
+    _private_file(settings.url)
     database = Database(settings.url, create=True)
     try:
         upgrade(database)
@@ -76,6 +79,16 @@ def prepare(settings: Any, *, demo: bool) -> dict[str, str]:
     finally:
         database.close()
     return steps
+
+
+def _private_file(url: str) -> None:
+    """A new SQLite file is its owner's alone, whatever the folder's mode; its companions take over its mode."""
+    from sqlalchemy import make_url
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        with suppress(FileExistsError):
+            os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _agents(connection: Any, clinic_id: str) -> int:

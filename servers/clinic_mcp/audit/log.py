@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ from clinic_mcp.core.clinic import now
 from clinic_mcp.core.db import Database, cause
 from clinic_mcp.core.errors import AuditUnavailable
 
+CLOSE_TIMEOUT = 1
+"""Seconds a closing process waits for its turn, and again for the database."""
 _LINK_LOCK = 0x636C696E6963  # "clinic": the advisory lock under which a writer finds the event it continues from
 _INSERT_EVENT = insert(events)
 _INSERT_PATIENT = insert(event_patients)
@@ -31,7 +33,7 @@ class _Pending:
     drafts: Sequence[Draft]
     durable: bool
     done: bool = False
-    error: Exception | None = None
+    error: AuditUnavailable | None = None
 
 
 class Transaction:
@@ -84,18 +86,32 @@ class AuditLog:
         Raises:
             AuditUnavailable: They are not on the record.
         """
-        pending = _Pending(drafts, durable)
+        error = self._submit([_Pending(drafts, durable)])[0]
+        if error is not None:
+            raise error
+
+    def append_each(self, drafts: Sequence[Draft], *, durable: bool) -> list[AuditUnavailable | None]:
+        """Put events of different calls on the record together.
+
+        Args:
+            drafts: Events, one a call.
+            durable: As in `append`.
+
+        Returns:
+            For each event why it is not on the record, or nothing.
+        """
+        return self._submit([_Pending([draft], durable) for draft in drafts])
+
+    def _submit(self, pendings: list[_Pending]) -> list[AuditUnavailable | None]:
         with self._queue_lock:
-            self._queue.append(pending)
+            self._queue += pendings
         with self._turn:
-            if not pending.done:
+            if not all(pending.done for pending in pendings):
                 with self._queue_lock:
                     batch, self._queue = self._queue, []
                 self._commit(batch)
-        if pending.error is not None:
-            raise pending.error
-        if not pending.done:
-            raise AuditUnavailable("The call could not be recorded: its writer was interrupted.")
+        interrupted = AuditUnavailable("The call could not be recorded: its writer was interrupted.")
+        return [pending.error if pending.done else interrupted for pending in pendings]
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -135,13 +151,29 @@ class AuditLog:
                 connection.execute(insert(policy_texts), row)
 
     def close(self) -> None:
-        """Say that this process stops, and let go of the database."""
+        """Say that this process stops, and let go of the database.
+
+        A process that is told to stop has no time to wait for a lock that somebody else holds; a start that never said
+        it stopped is found by the next one.
+        """
+        if not self._turn.acquire(timeout=CLOSE_TIMEOUT):
+            return
         try:
             if self._announce:
-                self.append(Draft(Phase.LIFECYCLE, "server.stopped", uuid7(), {}))
+                stopped = _Pending([Draft(Phase.LIFECYCLE, "server.stopped", uuid7(), {})], durable=True)
+                self._hurry()
+                self._commit([stopped])
         finally:
-            with self._turn:
-                self._abandon()
+            self._abandon()
+            self._turn.release()
+
+    def _hurry(self) -> None:
+        """Wait for SQLite's write lock no longer than a closing process may."""
+        with suppress(SQLAlchemyError):
+            if self.database.sqlite:
+                cursor = self._connection(durable=True).connection.cursor()
+                cursor.execute(f"PRAGMA busy_timeout={CLOSE_TIMEOUT * 1000}")
+                cursor.close()
 
     def _link(self, connection: Connection) -> dict[str, Any] | None:
         """Continue from this server's last event, so that a tail cut off earlier shows from now on."""
@@ -157,8 +189,10 @@ class AuditLog:
         return None if last is None else {"boot_id": last.boot_id, "seq": last.writer_seq, "hash": self._prev}
 
     def _commit(self, batch: list[_Pending]) -> None:
+        if not batch:
+            return
         durable = any(pending.durable for pending in batch)
-        error: Exception | None = None
+        error: AuditUnavailable | None = None
         try:
             with _reported():
                 connection = self._connection(durable=durable)

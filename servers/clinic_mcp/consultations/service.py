@@ -5,7 +5,9 @@ It is the only process that holds the grant-signing key.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import anyio.to_thread
 import jwt
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -24,11 +26,11 @@ from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.consultations.grants import Mint, Minted
 from clinic_mcp.consultations.keys import CLIENT_AUDIENCE, JWKS, read_signing_key
-from clinic_mcp.consultations.store import Actor, Consultations
-from clinic_mcp.core.clinic import Status, clients
+from clinic_mcp.consultations.store import AGENTS, Actor, Consultations
+from clinic_mcp.core.clinic import Status, clients, used_assertions
 from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import ClinicError, InvalidArguments, Refused, Unauthenticated
-from clinic_mcp.core.http import BODY_LIMIT, BadBodyError, strict_json
+from clinic_mcp.core.http import BadBodyError, FrontDoor, read_body, strict_json
 from clinic_mcp.core.identity import ALGORITHM, LEEWAY, Claims, TokenVerifier, resolve
 from clinic_mcp.core.settings import CONSULTATIONS, SERVERS, Settings
 
@@ -38,6 +40,7 @@ TOKEN_TYPE_JWT = "urn:ietf:params:oauth:token-type:jwt"  # noqa: S105
 CONSULTATION_TYPE = "urn:clinic-mcp:token-type:consultation"
 AGENT_TYPE = "urn:clinic-mcp:token-type:agent"
 
+SESSION_ID = re.compile(r"C-[0-9a-f]{16}")
 STATUSES = {
     "unauthenticated": 401,
     "refused": 403,
@@ -69,13 +72,11 @@ class ConsultationsService:
         self.database = Database(settings.url)
         self.log = AuditLog(self.database, Writer(CONSULTATIONS, settings.id, f"clinic-mcp/{settings.id}"))
         self.consultations = Consultations(self.log, settings.id)
-        self._used: dict[str, float] = {}
 
     def asgi(self) -> ASGIApp:
-        """The ASGI application."""
-        return Starlette(
+        """The ASGI application, behind the same front door as the servers."""
+        inner = Starlette(
             routes=[
-                Route("/healthz", self._healthz),
                 Route("/.well-known/jwks.json", self._jwks),
                 Route("/oauth/token", self._token, methods=["POST"]),
                 Route("/consultations", self._handle(self._open, 201), methods=["POST"]),
@@ -88,6 +89,7 @@ class ConsultationsService:
                 Route("/consultations/{sid}/close", self._handle(self._close), methods=["POST"]),
             ]
         )
+        return FrontDoor(inner, hosts=self.settings.allowed_hosts, concurrency=self.settings.concurrency)
 
     def close(self) -> None:
         """End this process's part of the audit log and let go of the database."""
@@ -95,9 +97,6 @@ class ConsultationsService:
             self.log.close()
         finally:
             self.database.close()
-
-    async def _healthz(self, _request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
 
     async def _jwks(self, _request: Request) -> Response:
         document = json.loads((self.settings.keys / JWKS).read_text("utf-8"))
@@ -150,6 +149,10 @@ class ConsultationsService:
         except ClinicError as refusal:
             decision = {"effect": "deny", "policies": [refusal.code], "errors": 0}
             body = {**subject, "decision": decision, "network": {"transport": "http", "peer": peer}}
+            if agent in AGENTS:
+                body["agent"] = {"id": agent}
+            if SESSION_ID.fullmatch(session_id):
+                body["session"] = {"consultation": session_id}
             self.log.append(Draft(Phase.DECISION, "grant.refused", uuid7(), body))
             raise
         body = {
@@ -207,15 +210,18 @@ class ConsultationsService:
             raise Unauthenticated("bad-assertion") from exc
         if claims["exp"] - claims["iat"] > 120:
             raise Unauthenticated("lives-too-long")
-        self._use_once(f"{client.id}:{claims['jti']}", float(claims["exp"]))
+        self._use_once(client.id, str(claims["jti"]), int(claims["exp"]))
         return client
 
-    def _use_once(self, jti: str, expires: float) -> None:
-        present = time.time()
-        self._used = {key: until for key, until in self._used.items() if until + LEEWAY > present}
-        if jti in self._used:
-            raise Unauthenticated("replayed")
-        self._used[jti] = expires
+    def _use_once(self, client_id: str, jti: str, expires: int) -> None:
+        name = hashlib.sha256(f"{client_id}\0{jti}".encode("utf-8", "surrogatepass")).hexdigest()
+        with self.database.write() as connection:
+            forgotten = used_assertions.c.expires < int(time.time()) - LEEWAY
+            connection.execute(delete(used_assertions).where(forgotten))
+            if connection.execute(select(used_assertions.c.id).where(used_assertions.c.id == name)).first():
+                raise Unauthenticated("replayed")
+            row = {"id": name, "clinic_id": self.settings.id, "expires": expires}
+            connection.execute(insert(used_assertions), row)
 
     # the API
 
@@ -325,13 +331,7 @@ def _peer(request: Request) -> str:
 
 
 async def _body(request: Request) -> bytes:
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_LIMIT:
-            raise BadBodyError(f"The body is larger than {BODY_LIMIT} bytes.", 413)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return await read_body(request.receive)
 
 
 def _oauth_error(code: str, description: str, status: int) -> Response:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,76 +18,20 @@ from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.audit.recovery import close_orphans
 from clinic_mcp.core import log as logging
+from clinic_mcp.core.credentials import HttpCredentials, StdioCredentials
 from clinic_mcp.core.db import Database
-from clinic_mcp.core.errors import Misconfigured, Unauthenticated
-from clinic_mcp.core.guard import GRANT_META, Guard
-from clinic_mcp.core.http import BODY_LIMIT, CLAIMS, BearerGate
-from clinic_mcp.core.identity import Claims, TokenVerifier
+from clinic_mcp.core.errors import Misconfigured
+from clinic_mcp.core.guard import Guard
+from clinic_mcp.core.http import BODY_LIMIT, BearerGate, FrontDoor, transport_security
+from clinic_mcp.core.identity import TokenVerifier
 from clinic_mcp.core.policy import PolicySet
 from clinic_mcp.core.record import Call
 from clinic_mcp.core.settings import SUITE, Settings
 from clinic_mcp.core.tool import ServerTools
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-SHUTDOWN_GRACE = 5
+SHUTDOWN_GRACE = 3
 """Seconds a request in flight has to end once the process is told to stop."""
-
-
-class StdioCredentials:
-    """A signed grant in the call's `_meta`, else the token of the process."""
-
-    def __init__(self, verifier: TokenVerifier, settings: Settings) -> None:
-        self._verifier = verifier
-        self._settings = settings
-
-    def find(self, ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]) -> Claims | Unauthenticated:
-        token = meta.get(GRANT_META, None)
-        try:
-            if token is not None and not isinstance(token, str):
-                raise Unauthenticated("malformed")
-            token = token or self._own_token()
-            if not token:
-                raise Unauthenticated("none")
-            return self._verifier.verify(token)
-        except Unauthenticated as refusal:
-            return self.explain(refusal)
-
-    def explain(self, refusal: Unauthenticated) -> Unauthenticated:
-        return Unauthenticated(
-            refusal.reason,
-            "This call carries no valid credential.",
-            "Put a grant from `clinic-mcp grant SESSION --agent NAME` in the call's _meta, or set CLINIC_TOKEN to a"
-            " token from `clinic-mcp token issue --as ID`.",
-        )
-
-    def connection(self, ctx: ServerRequestContext[Any, Any]) -> str:
-        return "stdio"
-
-    def peer(self, ctx: ServerRequestContext[Any, Any]) -> str:
-        return "stdio"
-
-    def _own_token(self) -> str | None:
-        if self._settings.token is not None:
-            return self._settings.token.get_secret_value().strip()
-        path = self._settings.token_file
-        return _token_file(path) if path is not None else None
-
-
-class HttpCredentials:
-    """The bearer token that the gate verified, on streamable HTTP and SSE."""
-
-    def find(self, ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]) -> Claims | Unauthenticated:
-        claims = ctx.request.scope.get(CLAIMS) if ctx.request is not None else None
-        return claims if isinstance(claims, Claims) else self.explain(Unauthenticated("none"))
-
-    def explain(self, refusal: Unauthenticated) -> Unauthenticated:
-        return Unauthenticated(refusal.reason, None, "Get a new grant or token for this call.")
-
-    def connection(self, ctx: ServerRequestContext[Any, Any]) -> str:
-        return str(ctx.request.query_params.get("session_id")) if ctx.request is not None else ""
-
-    def peer(self, ctx: ServerRequestContext[Any, Any]) -> str:
-        return ctx.request.client.host if ctx.request is not None and ctx.request.client else "unknown"
 
 
 class Application:
@@ -128,14 +70,7 @@ class Application:
 
     def asgi(self, host: str) -> ASGIApp:
         """The ASGI application for streamable HTTP (`/mcp`) or SSE (`/sse`), behind the bearer gate."""
-        from mcp.server.transport_security import TransportSecuritySettings
-
-        names = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]")] + self.settings.allowed_hosts
-        security = TransportSecuritySettings(
-            enable_dns_rebinding_protection=True,
-            allowed_hosts=names,
-            allowed_origins=[f"{scheme}://{name}" for name in names for scheme in ("http", "https")],
-        )
+        security = transport_security(self.settings.allowed_hosts)
         if self.transport == "http":
             # Stateful mode answers two requests with the same JSON-RPC id with each other's results (mcp 2.3.0).
             inner: ASGIApp = self.server.streamable_http_app(
@@ -147,9 +82,8 @@ class Application:
             )
         else:
             inner = _sse_app(self.server, security)
-        return BearerGate(
-            inner, verify=self.verifier.verify, record=self.record_stranger, concurrency=self.settings.concurrency
-        )
+        gate = BearerGate(inner, verify=self.verifier.verify, record=self.record_stranger)
+        return FrontDoor(gate, hosts=self.settings.allowed_hosts, concurrency=self.settings.concurrency)
 
     def record_stranger(self, peer: str, reason: str) -> None:
         """Put an HTTP request without a valid token on the record."""
@@ -175,6 +109,7 @@ class Application:
     def close(self) -> None:
         """End this process's part of the audit log and let go of the database."""
         try:
+            self.guard.worker.close()
             self.log.close()
         finally:
             self.database.close()
@@ -282,10 +217,3 @@ def _sse_app(server: Server[Any], security: Any) -> ASGIApp:
     return Starlette(
         routes=[Route("/sse", connect, methods=["GET"]), Mount("/messages/", app=transport.handle_post_message)]
     )
-
-
-def _token_file(path: Path) -> str | None:
-    try:
-        return path.read_text("utf-8").strip() or None
-    except OSError:
-        return None

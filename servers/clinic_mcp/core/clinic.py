@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, String, Table, Text
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table, Text
 
 from clinic_mcp.core.db import metadata
 
@@ -64,6 +64,15 @@ clients = Table(
     Column("agent_ids", Text, nullable=False, default=""),  # the agents this client may act as, space-separated
     Column("active", Boolean, nullable=False, default=True),
     Column("call_id", String(36)),
+)
+
+used_assertions = Table(
+    "used_assertions",
+    metadata,
+    # A client's assertion counts once, over restarts too: the SHA-256 of its client and jti, until it has expired.
+    Column("id", String(64), primary_key=True),
+    Column("clinic_id", String(32), nullable=False),
+    Column("expires", Integer, nullable=False),  # seconds since the epoch
 )
 
 consultations = Table(

@@ -1,14 +1,15 @@
 """The one way through: identify, decide, record, run. One middleware around every call of every server.
 
-`Guard.perform` reads top to bottom what happens to a call. It runs in a worker thread, shielded from the client:
-a caller that goes away does not keep its call off the record.
+`Guard.perform` reads top to bottom what happens to the calls that came in together. It runs in a worker thread,
+shielded from the client: a caller that goes away does not keep its call off the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -20,9 +21,10 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from clinic_mcp.audit.event import safe_label, safe_request_id, safe_traceparent
+from clinic_mcp.audit.event import Draft, safe_label, safe_request_id, safe_traceparent
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.core import record
+from clinic_mcp.core.credentials import Credentials
 from clinic_mcp.core.db import Database, cause
 from clinic_mcp.core.errors import (
     AuditUnavailable,
@@ -33,41 +35,11 @@ from clinic_mcp.core.errors import (
     Unavailable,
     UnknownTool,
 )
-from clinic_mcp.core.identity import Caller, Claims, resolve
+from clinic_mcp.core.identity import Caller, resolve
 from clinic_mcp.core.policy import POLICY_ERROR, PolicySet, Request, moment, ref
-from clinic_mcp.core.record import Call
-from clinic_mcp.core.tool import ServerTools, Target, Tool, Work, as_text
-
-GRANT_META = "clinic-mcp/grant"
-"""Key of a call's `_meta` that carries a signed grant on stdio."""
-THREADS = 16
-"""Calls worked on at once; more wait their turn within their time."""
-
-
-class Credentials(Protocol):
-    """Where a transport carries a call's credential. One implementation a transport, in `core/app.py`."""
-
-    def find(self, ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]) -> Claims | Unauthenticated:
-        """The verified claims of a call, or why there are none."""
-
-    def explain(self, refusal: Unauthenticated) -> Unauthenticated:
-        """The refusal with this transport's words on how to get a credential."""
-
-    def connection(self, ctx: ServerRequestContext[Any, Any]) -> str:
-        """What tells this caller's connection from another's."""
-
-    def peer(self, ctx: ServerRequestContext[Any, Any]) -> str:
-        """The network peer, as the transport saw it."""
-
-
-@dataclass(frozen=True)
-class Understood:
-    """A call whose caller, tool, arguments and target are known: ready to be decided, and if allowed, to run."""
-
-    caller: Caller
-    tool: Tool[Any]
-    arguments: Any
-    target: Target
+from clinic_mcp.core.record import Call, Understood
+from clinic_mcp.core.tool import ServerTools, Work, as_text
+from clinic_mcp.core.worker import Worker
 
 
 class Guard:
@@ -105,7 +77,7 @@ class Guard:
         self.transport = transport
         self.credentials = credentials
         self.timeout = timeout
-        self._threads: anyio.CapacityLimiter | None = None
+        self.worker: Worker[Call] = Worker(self.perform, server.name)
         self._in_flight: set[tuple[str, str, str]] = set()
         self._lines = structlog.get_logger().bind(part=server.name)
 
@@ -114,52 +86,67 @@ class Guard:
         if ctx.request_id is None or ctx.method != "tools/call":
             return await call_next(ctx)
         ticket = (self.credentials.connection(ctx), type(ctx.request_id).__name__, str(ctx.request_id))
+        call = self._open(ctx)
         if self.transport != "http":  # stateless HTTP has no connection on which answers could be mixed up
             if ticket in self._in_flight:
+                await self._record_unperformed(call, "duplicate_id")
                 raise MCPError(code=INVALID_REQUEST, message="A request with this id is still in flight.")
             self._in_flight.add(ticket)
-        call = self._open(ctx)
         try:
             return await call_next(replace(ctx, lifespan_context=call))
         except (MCPError, ValidationError):
-            await self._record_malformed(call)
+            await self._record_unperformed(call, "malformed")
             raise
         finally:
             self._in_flight.discard(ticket)
 
     async def handle(self, call: Call) -> CallToolResult:
-        """The SDK's `tools/call` handler: perform the call in a thread, within its time."""
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(THREADS)
+        """The SDK's `tools/call` handler: have the call performed, within its time."""
         try:
             with anyio.fail_after(self.timeout):
-                return await anyio.to_thread.run_sync(self.perform, call, abandon_on_cancel=True, limiter=self._threads)
+                await self.worker.perform(call)
         except TimeoutError:
             call.abandoned = "timeout"
-            return _answer(Unavailable("The call took too long.", "Try again.", code="timeout"), call)
+            return _failure(Unavailable("The call took too long.", "Try again.", code="timeout"), call)
         except anyio.get_cancelled_exc_class():
             call.abandoned = "cancelled"
             raise
+        return call.answer or _failure(ClinicError(f"The call failed (reference {call.call_id})."), call)
 
-    def perform(self, call: Call) -> CallToolResult:
-        """Identify, decide, record, run. Whatever goes wrong on the way is a refusal."""
+    def perform(self, calls: Sequence[Call]) -> None:
+        """Identify, decide, record, run, for the calls that came in together. What goes wrong is a refusal."""
         try:
-            try:
-                with self.database.read() as connection:
-                    understood = self._understand(call, self._identify(call, connection), connection)
-                self._decide(call, understood)
-            except ClinicError as refusal:
-                self._record_refusal(call, refusal)
-                return _answer(refusal, call)
-            self.log.append(record.intent(call), durable=False)
-            call.recorded = True
-            return self._run(call, understood)
-        except ClinicError as failure:
-            self._lines.warning("call.failed", call_id=call.call_id, code=failure.code, reason=failure.message)
-            return _answer(failure, call)
+            self._admit(calls)
+            admitted = [call for call in calls if call.answer is None]
+            self._record(admitted, [record.intent(call) for call in admitted], durable=False)
+            for call in admitted:
+                if call.answer is None:  # its intent is on the record
+                    self._run(call)
+            ending = [(call, call.closing) for call in calls if call.closing is not None]
+            self._record([call for call, _ in ending], [closing for _, closing in ending], durable=True)
         except Exception as crash:  # noqa: BLE001 - nothing of an unforeseen error may reach the caller
-            self._lines.error("call.crashed", call_id=call.call_id, error=type(crash).__name__)
-            return _answer(ClinicError(f"The call failed (reference {call.call_id})."), call)
+            self._lines.error("calls.crashed", count=len(calls), error=type(crash).__name__)
+            for call in calls:
+                call.answer = _failure(ClinicError(f"The call failed (reference {call.call_id})."), call)
+        for call in calls:
+            code = call.code or "failed"
+            self._lines.info("call", call_id=call.call_id, tool=call.label, code=code, duration_us=call.duration_us)
+
+    def _admit(self, calls: Sequence[Call]) -> None:
+        """Identify callers and load what the calls are about, over one picture of the data; then decide each."""
+        try:
+            with self.database.read() as connection:
+                for call in calls:
+                    with self._refusing(call):
+                        _still_wanted(call)
+                        call.understood = self._understand(call, self._identify(call, connection), connection)
+        except ClinicError as unavailable:
+            for call in calls:
+                self._refuse(call, unavailable)
+        for call in calls:
+            if call.understood is not None and call.answer is None:
+                with self._refusing(call):
+                    self._decide(call, call.understood)
 
     # identify
 
@@ -215,39 +202,64 @@ class Guard:
 
     # record
 
-    def _record_refusal(self, call: Call, refusal: ClinicError) -> None:
-        self.log.append(record.refusal(call, refusal))
-        call.recorded = True
-        self._line(call, refusal.code)
+    def _record(self, calls: Sequence[Call], drafts: Sequence[Draft], *, durable: bool) -> None:
+        """Put an event of each call on the record; a call whose event cannot be kept gets no other answer."""
+        for call, error in zip(calls, self.log.append_each(drafts, durable=durable), strict=True):
+            if error is None:
+                call.recorded = True
+            else:
+                self._lines.warning("call.unrecorded", call_id=call.call_id, reason=error.message)
+                call.answer, call.code, call.closing = _failure(error, call), error.code, None
 
-    async def _record_malformed(self, call: Call) -> None:
+    async def _record_unperformed(self, call: Call, code: str) -> None:
         """A request the protocol itself refuses was still a call: it goes on the record too."""
         if not call.recorded:
-            refusal: ClinicError = InvalidArguments("The request is malformed.", code="malformed")
+            refusal: ClinicError = InvalidArguments("The request cannot be performed.", code=code)
             if isinstance(call.claims, Unauthenticated):
                 refusal = call.claims
-            await anyio.to_thread.run_sync(self._record_refusal, call, refusal)
+            await anyio.to_thread.run_sync(self.log.append, record.refusal(call, refusal))
+
+    @contextmanager
+    def _refusing(self, call: Call) -> Iterator[None]:
+        try:
+            yield
+        except ClinicError as refusal:
+            self._refuse(call, refusal)
+        except SQLAlchemyError as exc:
+            self._refuse(call, Unavailable(f"The clinic's database is not available ({cause(exc)})."))
+        except Exception as crash:  # noqa: BLE001 - an unforeseen error is a refusal, and goes on the record as one
+            self._lines.error("call.crashed", call_id=call.call_id, error=type(crash).__name__)
+            self._refuse(call, ClinicError(f"The call failed (reference {call.call_id})."))
+
+    def _refuse(self, call: Call, refusal: ClinicError) -> None:
+        call.answer, call.code = _failure(refusal, call), refusal.code
+        call.closing = record.refusal(call, refusal)
 
     # run
 
-    def _run(self, call: Call, understood: Understood) -> CallToolResult:
+    def _run(self, call: Call) -> None:
+        understood = call.understood
+        if understood is None:
+            return
         try:
             content = (self._write if understood.tool.writes else self._read)(call, understood)
-        except AuditUnavailable:
-            raise  # the result is withheld, and the log cannot take an outcome either
+            text = TextContent(type="text", text=as_text(content))
+            call.answer = CallToolResult(content=[text], structured_content=content, is_error=False)
+            call.code = "ok"
+        except AuditUnavailable as unavailable:  # nothing was changed, and the log could take no outcome either
+            call.answer, call.code = _failure(unavailable, call), unavailable.code
         except ClinicError as failure:
-            self.log.append(record.failure(call, failure.code))
-            return _answer(failure, call)
+            self._fail(call, failure, failure.code)
         except SQLAlchemyError as exc:
-            self.log.append(record.failure(call, type(exc).__name__))
-            return _answer(Unavailable(f"The clinic's database is not available ({cause(exc)})."), call)
+            sentence = f"The clinic's database is not available ({cause(exc)})."
+            self._fail(call, Unavailable(sentence), type(exc).__name__)
         except Exception as crash:  # noqa: BLE001 - a tool's own error text may hold patient data
-            self.log.append(record.failure(call, type(crash).__name__))
             self._lines.error("tool.crashed", call_id=call.call_id, tool=call.label, error=type(crash).__name__)
-            return _answer(ClinicError(f"The tool failed (reference {call.call_id})."), call)
-        self._line(call, "ok")
-        text = TextContent(type="text", text=as_text(content))
-        return CallToolResult(content=[text], structured_content=content, is_error=False)
+            self._fail(call, ClinicError(f"The tool failed (reference {call.call_id})."), type(crash).__name__)
+
+    def _fail(self, call: Call, failure: ClinicError, kind: str) -> None:
+        call.answer, call.code = _failure(failure, call), failure.code
+        call.closing = record.failure(call, kind)
 
     def _read(self, call: Call, understood: Understood) -> dict[str, Any]:
         # No read transaction stays open while the log commits: it would keep SQLite's write-ahead log from being reset.
@@ -255,7 +267,7 @@ class Guard:
             work = Work(connection, understood.caller, call.call_id, self.clinic_id)
             content = understood.tool.structured(understood.tool.run(work, understood.arguments))
         _still_wanted(call)
-        self.log.append(record.success(call, content))
+        call.closing = record.success(call, content)
         return content
 
     def _write(self, call: Call, understood: Understood) -> dict[str, Any]:
@@ -288,9 +300,6 @@ class Guard:
             },
         )
 
-    def _line(self, call: Call, code: str) -> None:
-        self._lines.info("call", call_id=call.call_id, tool=call.label, code=code, duration_us=call.duration_us)
-
 
 def _still_wanted(call: Call) -> None:
     """A result nobody waits for is not disclosed, and a write nobody waits for is not made."""
@@ -307,7 +316,7 @@ def _claimed_client(ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]
     return {"claimed": True, "name": label} if label else None
 
 
-def _answer(error: ClinicError, call: Call) -> CallToolResult:
+def _failure(error: ClinicError, call: Call) -> CallToolResult:
     """A refusal or failure as a result the model can read: a code, a sentence, what to do."""
     body = {"code": error.code, "message": error.message, "call_id": call.call_id}
     if error.advice:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
 import anyio.to_thread
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,27 +30,18 @@ CLAIMS = "clinic_mcp.claims"
 """Key of the ASGI scope under which a request's verified claims travel."""
 
 
-class BearerGate:
-    """ASGI middleware that lets a request through only with a valid bearer token, and records the others.
+class FrontDoor:
+    """ASGI middleware before everything else: `/healthz`, Host and Origin, and a bound on what runs at once.
 
     Args:
-        app: What the gate guards.
-        verify: Checks a token.
-        record: Puts an unauthenticated request on the audit log (peer, reason).
-        concurrency: Requests in flight before the gate answers 503.
+        app: What is behind it.
+        hosts: Host headers accepted beside loopback; `name:*` accepts any port.
+        concurrency: Requests in flight before it answers 503.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        verify: Callable[[str], Claims],
-        record: Callable[[str, str], None],
-        concurrency: int,
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str], concurrency: int) -> None:
         self.app = app
-        self.verify = verify
-        self.record = record
+        self.security = TransportSecurityMiddleware(transport_security(hosts))
         self.concurrency = concurrency
         self.in_flight = 0
 
@@ -60,13 +53,43 @@ class BearerGate:
         elif self.in_flight >= self.concurrency:
             busy = {"error": "busy", "message": "The server is at its limit. Try again in a moment."}
             await JSONResponse(busy, status_code=503, headers={"Retry-After": "1"})(scope, receive, send)
+        elif (wrong := await self.security.validate_request(Request(scope), is_post=False)) is not None:
+            await wrong(scope, receive, send)
         else:
             counted = scope["method"] == "POST"  # an open SSE stream is not work
             self.in_flight += counted
             try:
-                await self._admit(scope, receive, send)
+                await self.app(scope, receive, send)
             finally:
                 self.in_flight -= counted
+
+
+def transport_security(hosts: Sequence[str]) -> TransportSecuritySettings:
+    """The SDK's protection against DNS rebinding, always on: loopback and the operator's hosts."""
+    names = ["127.0.0.1:*", "localhost:*", "[::1]:*", *hosts]
+    origins = [f"{scheme}://{name}" for name in names for scheme in ("http", "https")]
+    return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=names, allowed_origins=origins)
+
+
+class BearerGate:
+    """ASGI middleware that lets a request through only with a valid bearer token, and records the others.
+
+    Args:
+        app: What the gate guards.
+        verify: Checks a token.
+        record: Puts an unauthenticated request on the audit log (peer, reason).
+    """
+
+    def __init__(self, app: ASGIApp, *, verify: Callable[[str], Claims], record: Callable[[str, str], None]) -> None:
+        self.app = app
+        self.verify = verify
+        self.record = record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._admit(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -82,7 +105,7 @@ class BearerGate:
                 await self.app(scope, receive, send)
                 return
             try:
-                body = await _read(receive)
+                body = await read_body(receive)
                 strict_json(body)
             except BadBodyError as bad:
                 response = JSONResponse({"error": "bad_request", "message": str(bad)}, status_code=bad.status)
@@ -168,7 +191,12 @@ def _depth(text: str) -> int:
     return deepest
 
 
-async def _read(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
+    """A request's body, within its size and time.
+
+    Raises:
+        BadBodyError: It is too large, too slow, or did not arrive.
+    """
     chunks, size = [], 0
     try:
         with anyio.fail_after(BODY_TIMEOUT):

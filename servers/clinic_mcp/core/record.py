@@ -7,12 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcp_types import CallToolResult
+
 from clinic_mcp.audit.event import Draft, Phase, commitment, uuid7
 from clinic_mcp.core.clinic import now
 from clinic_mcp.core.errors import ClinicError, Unauthenticated
 from clinic_mcp.core.identity import Caller, Claims
 from clinic_mcp.core.policy import Decision, PolicySet
 from clinic_mcp.core.tool import Target, Tool
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A call whose caller, tool, arguments and target are known: ready to be decided, and if allowed, to run."""
+
+    caller: Caller
+    tool: Tool[Any]
+    arguments: Any
+    target: Target
 
 
 @dataclass
@@ -30,6 +42,10 @@ class Call:
         target: What the call is about, once understood.
         decision: What the policies said, once asked.
         recorded: Whether an event of it is on the record.
+        understood: All of that together, once the call can be decided.
+        closing: The event that must be durable before the answer leaves.
+        answer: What the caller gets; set means that the call goes no further.
+        code: How it ended, for the log line.
         abandoned: Why nobody waits for the answer any more.
     """
 
@@ -46,6 +62,10 @@ class Call:
     target: Target | None = None
     decision: Mapping[str, Any] | None = None
     recorded: bool = False
+    understood: Understood | None = None
+    closing: Draft | None = None
+    answer: CallToolResult | None = None
+    code: str | None = None
     abandoned: str | None = None
 
     @property

@@ -84,7 +84,7 @@ def stock_of(connection: Connection, medication_name: str, clinic_id: str) -> St
 
 def _find(connection: Connection, name: str, clinic_id: str) -> Row[tuple[object, ...]] | None:
     """The item a name means: as written, then without spaces before units, then by its first word."""
-    lowered = " ".join(name.lower().split())
+    lowered = " ".join(name.lower().replace("\0", " ").split())  # SQLite ends a LIKE pattern at a NUL
     tight = re.sub(r"(\d)\s+(mg|g|ml|mcg)\b", r"\1\2", lowered)
     first = next(iter(re.findall(r"[^\W\d_]{4,}", lowered)), None)
     for wanted in dict.fromkeys(part for part in (lowered, tight, first) if part):

@@ -1,8 +1,9 @@
 """What the clinician signed is what may become active: compares a prescription with the signed notes.
 
-The rule is one-sided. A prescription is active only when every line of it names a medication the clinician named,
-in words and numbers the clinician wrote, and no allergy speaks against it. Anything else is kept as a draft with the
-reasons, for the clinician: another drug, a substitute, another dose, an unknown word that might be a drug.
+The rule is one-sided. Notes and prescription are cut into instructions, one a medication. A prescription is active only
+when each of its instructions is, word for word and number for number, one of the signed ones, nothing signed is left
+out, and no allergy speaks against it. Anything else is kept as a draft with the reasons, for the clinician: another
+drug, a substitute, another dose, an unknown word that might be a drug, a sentence that says not to give something.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ NOTHING_PRESCRIBED = re.compile(r"no (medication|medicine|prescription)s?( (need
 """A line that says, alone, that nothing is prescribed; a valid prescription."""
 
 PLAIN_WORDS = frozenset(
-    """and as by capsule capsules clinician doctor food from inhaler inhalers mouth notes of oral orally per
-    prescription puff puffs signed tablet tablets take the to use water with""".split()
+    """a an and as by capsule capsules food from give inhaler inhalers mouth oral orally please prescribe start tablet
+    tablets take the then to use water with""".split()
 )
-"""Words a line may add to the clinician's: none of them names a drug, an amount, a frequency or a duration."""
+"""Words an instruction may have or leave out: none of them names a drug, an amount, a frequency or a duration."""
+
+NEGATIONS = frozenset(
+    """allergic allergy avoid cease contraindicated discontinue do don except hold instead neither never no none nor not
+    omit refuse refused refuses stop stopped stopping unless without withhold""".split()
+)
+"""Words that may turn a sentence into one about not giving something: it then signs nothing."""
 
 
 @dataclass(frozen=True)
@@ -92,48 +99,66 @@ def review(
         allergy_status: `known`, `none_known` or `never_asked`.
     """
     result = Review()
-    signed = {item.id: item for item in _named(notes, formulary)}
-    substitutes = {
-        alternative: item for item in signed.values() if not item.in_stock for alternative in item.alternatives
-    }
-    for line in _lines(prescription):
-        named = _named(line, formulary)
-        if not named and not NOTHING_PRESCRIBED.fullmatch(line):
+    signed = [
+        instruction
+        for sentence in _sentences(notes)
+        if not NEGATIONS & set(_words(sentence))
+        for instruction in _instructions(sentence, formulary)
+    ]
+    sentences = _sentences(prescription)
+    if not sentences:
+        result.find("line-not-understood", "check", "It says nothing.")
+    for sentence in sentences:
+        if NOTHING_PRESCRIBED.fullmatch(sentence):
+            continue
+        found = _instructions(sentence, formulary)
+        if not found:
             result.find("line-not-understood", "check", "A line of it names no medication of the formulary.")
-        for item in named:
-            result.items.append(item)
-            _check_item(result, item, line, notes, signed, substitutes)
-            _check_allergy(result, item, allergy_classes)
+        for instruction in found:
+            result.items.append(instruction.item)
+            _compare(result, instruction, signed)
+            _check_allergy(result, instruction.item, allergy_classes)
+    _check_complete(result, signed)
     if result.items and allergy_status == "never_asked":
         result.find("allergies-never-asked", "stop", "The patient's allergies were never asked for.")
     return result
 
 
-def _check_item(
-    result: Review,
-    item: Medication,
-    line: str,
-    notes: str,
-    signed: dict[str, Medication],
-    substitutes: dict[str, Medication],
-) -> None:
-    if item.id in signed:
+@dataclass(frozen=True)
+class _Instruction:
+    """What one sentence says about one medication: its words in order, without the plain ones."""
+
+    item: Medication
+    words: tuple[str, ...]
+
+
+def _compare(result: Review, instruction: _Instruction, signed: Sequence[_Instruction]) -> None:
+    item = instruction.item
+    same_drug = [other for other in signed if other.item.id == item.id]
+    if same_drug:
         if not item.in_stock:
             result.find("out-of-stock", "check", f"{item.label} is out of stock.")
-        own = _words(" ".join((*item.names, item.strength)))
-        if not _words(line) <= _words(notes) | own | PLAIN_WORDS:
-            result.find("wording-not-signed", "stop", "It says something that is not in the signed notes.")
-    elif item.id in substitutes:
-        replaced = substitutes[item.id].label
+        elif all(other.words != instruction.words for other in same_drug):
+            result.find(
+                "wording-not-signed", "stop", f"What it says about {item.label} is not what the signed notes say."
+            )
+        return
+    replaced = [other.item for other in signed if item.id in other.item.alternatives and not other.item.in_stock]
+    if replaced:
         result.find(
             "substitute",
             "check",
-            f"{item.label} stands in for {replaced}, which is out of stock: its dose needs the clinician.",
+            f"{item.label} stands in for {replaced[0].label}, which is out of stock: its dose needs the clinician.",
         )
-    elif any(item.id in other.alternatives for other in signed.values()):
-        result.find("not-signed", "stop", f"{item.label} is not in the signed notes, and what is there is in stock.")
     else:
         result.find("not-signed", "stop", f"{item.label} is not in the signed notes.")
+
+
+def _check_complete(result: Review, signed: Sequence[_Instruction]) -> None:
+    given = {item.id for item in result.items}
+    for instruction in signed:
+        if not given & {instruction.item.id, *instruction.item.alternatives}:
+            result.find("left-out", "check", f"{instruction.item.label} is in the signed notes and not in it.")
 
 
 def _check_allergy(result: Review, item: Medication, allergy_classes: frozenset[str]) -> None:
@@ -141,20 +166,34 @@ def _check_allergy(result: Review, item: Medication, allergy_classes: frozenset[
         result.find("allergy", "stop", f"{item.label} belongs to a class the patient is allergic to: {clash}.")
 
 
-def _lines(text: str) -> list[str]:
+def _sentences(text: str) -> list[str]:
     parts = re.split(r"[\n;]|(?<=[.!?])\s", text.lower())
-    return [part for part in (" ".join(re.findall(r"[\w.,/%-]+", part)) for part in parts) if re.search(r"\w", part)]
+    tidy = (" ".join(part.split()).rstrip(".!? ") for part in parts)
+    return [part for part in tidy if re.search(r"\w", part)]
 
 
-def _named(text: str, formulary: Sequence[Medication]) -> list[Medication]:
-    lowered = text.lower()
-    return [item for item in formulary if any(_word(name, lowered) for name in item.names)]
+def _instructions(sentence: str, formulary: Sequence[Medication]) -> list[_Instruction]:
+    """Cut a sentence before each medication it names; what stands before the first belongs to the first."""
+    places = _places(sentence, formulary)
+    instructions = []
+    for number, (start, item) in enumerate(places):
+        begin = 0 if number == 0 else start
+        end = places[number + 1][0] if number + 1 < len(places) else len(sentence)
+        own = {word for name in item.names for word in _words(name)}
+        words = [word for word in _words(sentence[begin:end]) if word not in PLAIN_WORDS and word not in own]
+        instructions.append(_Instruction(item, tuple(words)))
+    return instructions
 
 
-def _word(name: str, text: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+def _places(sentence: str, formulary: Sequence[Medication]) -> list[tuple[int, Medication]]:
+    found: dict[int, Medication] = {}
+    for item in formulary:
+        for name in item.names:
+            for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", sentence):
+                found.setdefault(match.start(), item)
+    return sorted(found.items(), key=lambda place: place[0])
 
 
-def _words(text: str) -> set[str]:
+def _words(text: str) -> list[str]:
     """Words and numbers apart, `500mg` being two, so that a changed dose, frequency or duration shows."""
-    return set(re.findall(r"\d+(?:[.,]\d+)?|[^\W\d_]+", text.lower()))
+    return re.findall(r"\d+(?:[.,]\d+)?|[^\W\d_]+", text.lower())

@@ -287,11 +287,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_prescriptions")),
         sa.UniqueConstraint("sign_off_id", name=op.f("uq_prescriptions_sign_off_id")),
     )
+    op.create_table(
+        "used_assertions",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("clinic_id", sa.String(length=32), nullable=False),
+        sa.Column("expires", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_used_assertions")),
+    )
     _full_text_index()
     _append_only()
 
 
-AUDIT_TABLES = ("audit_events", "audit_event_patients", "audit_policy_texts")
+AUDIT_KEYS = {
+    "audit_events": (("id",), ("event_id",), ("call_id", "phase"), ("boot_id", "writer_seq")),
+    "audit_event_patients": (("patient_id", "event_id"),),
+    "audit_policy_texts": (("digest",),),
+}
+"""The log's tables and their unique keys."""
+AUDIT_TABLES = tuple(AUDIT_KEYS)
 
 
 def _append_only() -> None:
@@ -303,6 +316,14 @@ def _append_only() -> None:
                     f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
                     f"BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
                 )
+        # INSERT OR REPLACE deletes without asking a DELETE trigger: what it would replace is looked for first.
+        for table, keys in AUDIT_KEYS.items():
+            taken = " OR ".join("(" + " AND ".join(f"{key} IS new.{key}" for key in unique) + ")" for unique in keys)
+            op.execute(
+                f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
+                f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken}) "  # noqa: S608 - the names are above
+                f"BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+            )
     else:
         op.execute(
             "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS "
