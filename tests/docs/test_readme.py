@@ -10,10 +10,9 @@ from typing import Any
 
 import anyio
 import pytest
+from clinic_mcp.core.settings import Settings
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
-
-from clinic_mcp.core.settings import Settings
 from support.clinic import COMMAND, Clinic
 
 ROOT = Path(__file__).parents[2]

@@ -275,7 +275,7 @@ def test_a_draft_says_so_and_is_kept_with_its_findings(clinic: Clinic) -> None:
     assert "draft" in said
     (row,) = clinic.execute("SELECT status, intent, findings, patient_id FROM prescriptions")
     assert (row["status"], row["intent"], row["patient_id"]) == ("draft", "proposal", "P001")
-    assert {finding["code"] for finding in json.loads(row["findings"])} == {"line-not-understood"}
+    assert {finding["code"] for finding in json.loads(row["findings"])} == {"line-not-understood", "left-out"}
 
 
 RACER = """

@@ -179,10 +179,17 @@ def _instructions(sentence: str, formulary: Sequence[Medication]) -> list[_Instr
     for number, (start, item) in enumerate(places):
         begin = 0 if number == 0 else start
         end = places[number + 1][0] if number + 1 < len(places) else len(sentence)
-        own = {word for name in item.names for word in _words(name)}
-        words = [word for word in _words(sentence[begin:end]) if word not in PLAIN_WORDS and word not in own]
-        instructions.append(_Instruction(item, tuple(words)))
+        before, after = _words(sentence[begin:start]), _without_label(item, _words(sentence[start:end]))
+        words = tuple(word for word in (*before, *after) if word not in PLAIN_WORDS)
+        instructions.append(_Instruction(item, words))
     return instructions
+
+
+def _without_label(item: Medication, words: list[str]) -> list[str]:
+    """The words after a medication's name and, where it stands right there, the strength its label has anyway."""
+    name = next(_words(name) for name in item.names if _words(name) == words[: len(_words(name))])
+    rest, strength = words[len(name) :], _words(item.strength)
+    return rest[len(strength) :] if rest[: len(strength)] == strength else rest
 
 
 def _places(sentence: str, formulary: Sequence[Medication]) -> list[tuple[int, Medication]]:

@@ -321,7 +321,7 @@ def _append_only() -> None:
             taken = " OR ".join("(" + " AND ".join(f"{key} IS new.{key}" for key in unique) + ")" for unique in keys)
             op.execute(
                 f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
-                f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken}) "  # noqa: S608 - the names are above
+                f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {taken}) "
                 f"BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
             )
     else:
