@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import secrets
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -36,8 +35,8 @@ class Phase(StrEnum):
 def uuid7() -> str:
     """A time-ordered UUID (RFC 9562, section 5.7) in its text form."""
     milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & (2**48 - 1)) << 80 | 0x7 << 76 | secrets.randbits(12) << 64
-    return str(uuid.UUID(int=value | 0b10 << 62 | secrets.randbits(62)))
+    value = (milliseconds & (2**48 - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
+    return str(uuid.UUID(int=value & ~(0xF << 76 | 0b11 << 62) | 0x7 << 76 | 0b10 << 62))
 
 
 @dataclass(frozen=True)
@@ -98,15 +97,17 @@ def canonical(value: Any) -> bytes:
 
 
 def _check(value: Any) -> None:
-    if isinstance(value, dict):
+    # By exact type, because this runs over every value of every event; other types fail in the encoder.
+    kind = type(value)
+    if kind is dict:
         for key, item in value.items():
             if not key.isascii():
                 raise ValueError("an event's keys are ASCII")
             _check(item)
-    elif isinstance(value, list | tuple):
+    elif kind is list or kind is tuple:
         for item in value:
             _check(item)
-    elif isinstance(value, float) or (type(value) is int and abs(value) > 2**53 - 1):
+    elif kind is float or (kind is int and not -(2**53) < value < 2**53):
         raise ValueError("an event holds no floats and no integers beyond 2^53")
 
 
@@ -121,7 +122,7 @@ def commitment(value: Any) -> str:
     Two equal values give different commitments, so a patient id cannot be guessed from one.
     """
     encoded = json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogatepass")
-    return "sha256s:" + hashlib.sha256(secrets.token_bytes(16) + encoded).hexdigest()
+    return "sha256s:" + hashlib.sha256(os.urandom(16) + encoded).hexdigest()
 
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")

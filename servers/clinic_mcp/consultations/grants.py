@@ -11,8 +11,8 @@ from sqlalchemy import Connection, select
 
 from clinic_mcp.core.clinic import agents, consultations, people, sign_offs
 from clinic_mcp.core.errors import Conflict, Refused
-from clinic_mcp.core.identity import ALGORITHM, GRANT_LIFETIME, PERSON_LIFETIME, TOKEN_TYPE
 from clinic_mcp.core.settings import CONSULTATIONS, SERVERS, SUITE
+from clinic_mcp.core.tokens import ALGORITHM, GRANT_LIFETIME, PERSON_LIFETIME, TOKEN_TYPE
 
 FOR_AGENTS = (*SERVERS, SUITE)
 FOR_PEOPLE = (*FOR_AGENTS, CONSULTATIONS)

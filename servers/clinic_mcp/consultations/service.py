@@ -31,8 +31,9 @@ from clinic_mcp.core.clinic import Status, clients, used_assertions
 from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import ClinicError, InvalidArguments, Refused, Unauthenticated
 from clinic_mcp.core.http import BadBodyError, FrontDoor, read_body, strict_json
-from clinic_mcp.core.identity import ALGORITHM, LEEWAY, Claims, TokenVerifier, resolve
+from clinic_mcp.core.identity import resolve
 from clinic_mcp.core.settings import CONSULTATIONS, SERVERS, Settings
+from clinic_mcp.core.tokens import ALGORITHM, LEEWAY, Claims, TokenVerifier
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693, not a secret

@@ -23,10 +23,10 @@ from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import Misconfigured
 from clinic_mcp.core.guard import Guard
 from clinic_mcp.core.http import BODY_LIMIT, BearerGate, FrontDoor, transport_security
-from clinic_mcp.core.identity import TokenVerifier
 from clinic_mcp.core.policy import PolicySet
 from clinic_mcp.core.record import Call
 from clinic_mcp.core.settings import SUITE, Settings
+from clinic_mcp.core.tokens import TokenVerifier
 from clinic_mcp.core.tool import ServerTools
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

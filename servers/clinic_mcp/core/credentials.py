@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from clinic_mcp.core.errors import Unauthenticated
 from clinic_mcp.core.http import CLAIMS
-from clinic_mcp.core.identity import Claims, TokenVerifier
 from clinic_mcp.core.settings import Settings
+from clinic_mcp.core.tokens import Claims, TokenVerifier
 
 GRANT_META = "clinic-mcp/grant"
 """Key of a call's `_meta` that carries a signed grant on stdio."""

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clinic_mcp.core.errors import AuditUnavailable, ClinicError, Unauthenticated
-from clinic_mcp.core.identity import Claims
+from clinic_mcp.core.tokens import Claims
 
 BODY_LIMIT = 256 * 1024
 """Bytes a request body may have: a tool call is a few hundred."""

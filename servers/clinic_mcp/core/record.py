@@ -12,8 +12,9 @@ from mcp_types import CallToolResult
 from clinic_mcp.audit.event import Draft, Phase, commitment, uuid7
 from clinic_mcp.core.clinic import now
 from clinic_mcp.core.errors import ClinicError, Unauthenticated
-from clinic_mcp.core.identity import Caller, Claims
+from clinic_mcp.core.identity import Caller
 from clinic_mcp.core.policy import Decision, PolicySet
+from clinic_mcp.core.tokens import Claims
 from clinic_mcp.core.tool import Target, Tool
 
 

@@ -11,7 +11,8 @@ from clinic_mcp.consultations.grants import Mint
 from clinic_mcp.consultations.keys import new_key, public_part, write_public
 from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import Misconfigured, Unauthenticated
-from clinic_mcp.core.identity import Claims, TokenVerifier, resolve
+from clinic_mcp.core.identity import resolve
+from clinic_mcp.core.tokens import Claims, TokenVerifier
 from support.clinic import Clinic
 from support.tokens import Minter
 
@@ -172,7 +173,7 @@ def test_a_remembered_token_expires_too(
     token = module_clinic.tokens.sign(_claims(module_clinic.tokens))
     verifier.verify(token)
     later = time.time() + 1_000
-    monkeypatch.setattr("clinic_mcp.core.identity.time.time", lambda: later)
+    monkeypatch.setattr("clinic_mcp.core.tokens.time.time", lambda: later)
     with pytest.raises(Unauthenticated) as refusal:
         verifier.verify(token)
     assert refusal.value.reason == "expired"
