@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,8 @@ class PolicySet:
             raise Misconfigured("A policy template is never linked here; write a policy instead.")
         self.policies = _named(described["staticPolicies"].values())
         self.actions = frozenset(_actions(schema))
+        # The calls of a consultation repeat its slice; equal text is an equal, immutable slice.
+        self._entities = lru_cache(maxsize=256)(partial(cedarpy.Entities.from_json_str, schema=self._schema))
         self._check_canaries()
 
     @classmethod
@@ -152,8 +155,7 @@ class PolicySet:
         if request.principal not in present or request.resource not in present:
             return Decision(False, (POLICY_ERROR,), 1, digest)
         try:
-            entities = cedarpy.Entities.from_json_str(slice_text, self._schema)
-            answer = cedarpy.is_authorized(question, self._policies, entities, self._schema)
+            answer = cedarpy.is_authorized(question, self._policies, self._entities(slice_text), self._schema)
         except Exception:  # noqa: BLE001 - the engine's own failures are refusals too, whatever their type
             return Decision(False, (POLICY_ERROR,), 1, digest)
         named = answer.diagnostics.id_annotations_by_reason
