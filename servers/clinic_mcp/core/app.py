@@ -182,7 +182,8 @@ def _mcp_server(tools: ServerTools, guard: Guard) -> Server[Any]:
     ]
 
     async def list_tools(ctx: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None) -> ListToolsResult:
-        return ListToolsResult(tools=listed)
+        visible = await guard.visible(ctx)
+        return ListToolsResult(tools=[tool for tool in listed if tool.name in visible])
 
     async def call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
         call: Call = ctx.lifespan_context

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from clinic_mcp.audit.event import Draft, safe_label, safe_request_id, safe_traceparent
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.core import record
+from clinic_mcp.core.cedar_types import input_type
 from clinic_mcp.core.credentials import Credentials
 from clinic_mcp.core.db import Database, cause
 from clinic_mcp.core.errors import (
@@ -38,6 +39,7 @@ from clinic_mcp.core.errors import (
 from clinic_mcp.core.identity import Caller, resolve
 from clinic_mcp.core.policy import POLICY_ERROR, PolicySet, Request, moment, ref
 from clinic_mcp.core.record import Call, Understood
+from clinic_mcp.core.tokens import Claims
 from clinic_mcp.core.tool import ServerTools, Work, as_text
 from clinic_mcp.core.worker import Worker
 
@@ -68,7 +70,7 @@ class Guard:
         credentials: Credentials,
         timeout: float,
     ) -> None:
-        policies.check_tools(server.tools)
+        policies.check_tools({name: input_type(tool.arguments) for name, tool in server.tools.items()})
         self.server = server
         self.database = database
         self.log = log
@@ -112,6 +114,21 @@ class Guard:
             call.abandoned = "cancelled"
             raise
         return call.answer or _failure(ClinicError(f"The call failed (reference {call.call_id})."), call)
+
+    async def visible(self, ctx: ServerRequestContext[Any, Any]) -> set[str]:
+        """The tools worth showing a caller. One nobody knows sees their names: calling one says what is missing."""
+        claims = self.credentials.find(ctx, ctx.meta or {})
+        if isinstance(claims, Unauthenticated):
+            return set(self.server.tools)
+        return await anyio.to_thread.run_sync(self._visible_to, claims)
+
+    def _visible_to(self, claims: Claims) -> set[str]:
+        try:
+            with self.database.read() as connection:
+                principal = resolve(connection, claims).principal
+        except Unauthenticated:
+            return set()
+        return self.policies.visible(principal, self.server.tools)
 
     def perform(self, calls: Sequence[Call]) -> None:
         """Identify, decide, record, run, for the calls that came in together. What goes wrong is a refusal."""

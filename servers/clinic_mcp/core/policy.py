@@ -121,7 +121,9 @@ class PolicySet:
         if described.get("templates"):
             raise Misconfigured("A policy template is never linked here; write a policy instead.")
         self.policies = _named(described["staticPolicies"].values())
-        self.actions = frozenset(_actions(schema))
+        self._permits = {policy.id for policy in self.policies.values() if policy.effect == "permit"}
+        self._positional = {key: value["annotations"]["id"] for key, value in described["staticPolicies"].items()}
+        self.actions = _actions(schema)
         # The calls of a consultation repeat its slice; equal text is an equal, immutable slice.
         self._entities = lru_cache(maxsize=256)(partial(cedarpy.Entities.from_json_str, schema=self._schema))
         self._check_canaries()
@@ -184,15 +186,48 @@ class PolicySet:
         ]
         return " ".join(dict.fromkeys(found)) or None
 
-    def check_tools(self, tools: Iterable[str]) -> None:
-        """Refuse a tool the policies know nothing of.
+    def check_tools(self, inputs: Mapping[str, str]) -> None:
+        """Refuse tools the policies know nothing of, or know with other arguments.
+
+        Args:
+            inputs: Each tool's arguments as a Cedar record (`cedar_types.input_type`).
 
         Raises:
-            Misconfigured: A tool has no Cedar action.
+            Misconfigured: A tool has no Cedar action, or its action's `input` differs from its arguments.
         """
-        missing = sorted(set(tools) - self.actions)
+        missing = sorted(inputs.keys() - self.actions.keys())
         if missing:
             raise Misconfigured(f"The policies have no action for: {', '.join(missing)}.")
+        for tool, expected in sorted(inputs.items()):
+            if _fields(expected) != _fields(self.actions[tool]):
+                raise Misconfigured(
+                    f"The policies' action {tool} takes {self.actions[tool]}, the tool {expected}.",
+                    "Bring the schema's input in step with the tool.",
+                )
+
+    def visible(self, principal: Entity, tools: Iterable[str]) -> set[str]:
+        """The tools that some circumstances would allow a principal: never a decision, only what is worth showing.
+
+        Args:
+            principal: Who asks, with its roles.
+            tools: The tools there are.
+        """
+        return {tool for tool in tools if self.possible_permits(principal, tool)}
+
+    def possible_permits(self, principal: Entity, action: str) -> list[str]:
+        """The permits that could allow a principal an action in some circumstances. A forbid hides nothing here:
+        some circumstances may lift it.
+
+        Args:
+            principal: Who asks, with its roles.
+            action: A tool's name, or `read_audit_log`.
+        """
+        entities = self._entities(json.dumps([principal.as_json()], sort_keys=True))
+        name = f'{NAMESPACE}::{principal.uid[0]}::"{principal.uid[1]}"'
+        question = {"principal": name, "action": f'{NAMESPACE}::Action::"{action}"'}
+        answer = cedarpy.is_authorized_partial(question, self._policies, entities, self._schema).diagnostics
+        possible = {self._positional.get(one, one) for one in (*answer.may_be_determining, *answer.reasons)}
+        return sorted(possible & self._permits)
 
     def _check_canaries(self) -> None:
         """One call that must be refused and one that must be allowed, on the real engine."""
@@ -243,6 +278,15 @@ def _named(policies: Iterable[Mapping[str, Any]]) -> dict[str, Policy]:
     return named
 
 
-def _actions(schema: str) -> list[str]:
-    """The actions that apply to something: groups have no `appliesTo`."""
-    return re.findall(r'action\s+"?([A-Za-z_]\w*)"?\s*(?:in\s*\[[^\]]*\]\s*)?appliesTo', schema)
+_ACTION = re.compile(
+    r'action\s+"?([A-Za-z_]\w*)"?\s*(?:in\s*\[[^\]]*\]\s*)?appliesTo\s*\{[^;]*?input:\s*(\{[^{}]*\})', re.DOTALL
+)
+
+
+def _actions(schema: str) -> dict[str, str]:
+    """The actions that apply to something, each with its `input` record; groups have no `appliesTo`."""
+    return {name: " ".join(record.split()) for name, record in _ACTION.findall(schema)}
+
+
+def _fields(record: str) -> set[str]:
+    return {"".join(field.split()) for field in record.strip("{} ").split(",") if field.strip()}
