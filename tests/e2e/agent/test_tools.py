@@ -22,7 +22,7 @@ CALLS: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "prescription_agent": [
         (tools.check_pharmacy_inventory, {"medication_name": "Paracetamol"}),
         (tools.check_pharmacy_inventory, {"medication_name": "Amoxicillin"}),
-        (tools.record_prescription, {"prescription": "Paracetamol 500mg"}),
+        (tools.record_prescription, {"prescription": "Paracetamol 500mg three times daily"}),
     ],
 }
 
