@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -48,6 +47,8 @@ class Part:
         return self.process.poll() if self.process is not None else None
 
     def answers(self) -> bool:
+        import urllib.request
+
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=1) as response:
                 return bool(response.status == 200)
