@@ -37,7 +37,7 @@ from clinic_mcp.core.tokens import ALGORITHM, LEEWAY, Claims, TokenVerifier
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693, not a secret
-TOKEN_TYPE_JWT = "urn:ietf:params:oauth:token-type:jwt"  # noqa: S105
+TOKEN_TYPE_JWT = "urn:ietf:params:oauth:token-type:jwt"  # noqa: S105 - RFC 8693, not a secret
 CONSULTATION_TYPE = "urn:clinic-mcp:token-type:consultation"
 AGENT_TYPE = "urn:clinic-mcp:token-type:agent"
 
