@@ -21,7 +21,7 @@ bench: setup bench/.venv/.fastmcp  ## calls per second, latency, start-up and me
 	@$(SERVERS) bench/run.py
 
 setup: .venv/.servers agent/.venv/.agent
-setup-dev: setup .venv/.dev agent/.venv/.dev
+setup-dev: setup .venv/.dev agent/.venv/.dev tests/oidc/node_modules/.installed
 
 .venv/.servers: requirements/build.txt requirements/servers.txt pyproject.toml deploy/install.sh
 	@PYTHON="$(PYTHON)" deploy/install.sh .venv . requirements/build.txt requirements/servers.txt && touch $@
@@ -35,8 +35,13 @@ agent/.venv/.agent: requirements/build.txt requirements/agent.txt agent/pyprojec
 agent/.venv/.dev: agent/.venv/.agent requirements/agent-dev.txt
 	@PYTHON="$(PYTHON)" deploy/install.sh agent/.venv agent requirements/build.txt requirements/agent-dev.txt && touch $@
 
+tests/oidc/node_modules/.installed: tests/oidc/package.json
+	@if command -v npm >/dev/null; then \
+	  cd tests/oidc && npm install --no-audit --no-fund --no-package-lock --loglevel=error && touch node_modules/.installed; \
+	else echo "Node is not installed: the tests with a real OpenID provider are skipped."; fi
+
 bench/.venv/.fastmcp: requirements/bench.txt
 	@$(PYTHON) -m venv bench/.venv && bench/.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
 
 clean:                ## the environments and what the demo left
-	rm -rf .venv agent/.venv .demo
+	rm -rf .venv agent/.venv tests/oidc/node_modules .demo

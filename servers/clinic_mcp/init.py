@@ -94,7 +94,7 @@ def _private_file(url: str) -> None:
 def _agents(connection: Any, clinic_id: str) -> int:
     from sqlalchemy import insert, select
 
-    from clinic_mcp.consultations.store import AGENTS
+    from clinic_mcp.consultations.rows import AGENTS
     from clinic_mcp.core.clinic import agents
 
     known = set(connection.execute(select(agents.c.id)).scalars())
@@ -110,7 +110,7 @@ def _credential(connection: Any, settings: Any, client_id: str, person: str | No
     from sqlalchemy import delete, insert, select
 
     from clinic_mcp.consultations.keys import CLIENT_AUDIENCE, new_key, public_part, write_secret
-    from clinic_mcp.consultations.store import AGENTS
+    from clinic_mcp.consultations.rows import AGENTS
     from clinic_mcp.core.clinic import clients
 
     path = settings.credentials / f"{client_id}.json"

@@ -12,6 +12,8 @@ from typing import Any
 import jwt
 from clinic_mcp.consultations.keys import new_key
 
+from support.encoding import b64, part
+
 Json = dict[str, Any]
 
 
@@ -33,6 +35,7 @@ class Minter:
             "iss": "urn:clinic-mcp:issuer",
             "aud": audience,
             "iat": now,
+            "nbf": now,
             "exp": now + 900,
             "jti": secrets.token_urlsafe(12),
             "sub": "dr-osei",
@@ -58,33 +61,25 @@ class Minter:
         """A compact JWT over any JSON, whatever a library thinks of it."""
         head = {"alg": "EdDSA", "typ": "at+jwt", "kid": self.key["kid"], **headers}
         head = {name: value for name, value in head.items() if value is not ...}
-        signed = f"{_part(head)}.{_part(claims)}"
+        signed = f"{part(head)}.{part(claims)}"
         signature = jwt.PyJWK(key or self.key, algorithm="EdDSA").Algorithm.sign(
             signed.encode(), jwt.PyJWK(key or self.key, algorithm="EdDSA").key
         )
-        return f"{signed}.{_b64(signature)}"
+        return f"{signed}.{b64(signature)}"
 
     def forged(self, claims: Json) -> str:
         """Signed by another key under the clinic key's name."""
         return self.sign(claims, key=self.stranger)
 
     def unsigned(self, claims: Json, **headers: Any) -> str:
-        return f"{_part({'alg': 'none', 'typ': 'at+jwt', 'kid': self.key['kid'], **headers})}.{_part(claims)}."
+        return f"{part({'alg': 'none', 'typ': 'at+jwt', 'kid': self.key['kid'], **headers})}.{part(claims)}."
 
     def hmac_with_public_key(self, claims: Json) -> str:
         """RFC 8725, section 2.1: the public key used as an HMAC secret."""
         import hashlib
         import hmac
 
-        head = _part({"alg": "HS256", "typ": "at+jwt", "kid": self.key["kid"]})
-        signed = f"{head}.{_part(claims)}"
+        head = part({"alg": "HS256", "typ": "at+jwt", "kid": self.key["kid"]})
+        signed = f"{head}.{part(claims)}"
         secret = base64.urlsafe_b64decode(self.key["x"] + "==")
-        return f"{signed}.{_b64(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
-
-
-def _part(value: Any) -> str:
-    return _b64(json.dumps(value).encode("utf-8"))
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        return f"{signed}.{b64(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"

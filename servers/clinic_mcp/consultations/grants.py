@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import jwt
 from sqlalchemy import Connection, select
 
+from clinic_mcp.consultations.rows import patients
 from clinic_mcp.core.clinic import agents, consultations, people, sign_offs
 from clinic_mcp.core.errors import Conflict, Refused
+from clinic_mcp.core.identity import PATIENT_SUBJECT
+from clinic_mcp.core.own_keys import ALGORITHM
 from clinic_mcp.core.settings import CONSULTATIONS, SERVERS, SUITE
-from clinic_mcp.core.tokens import ALGORITHM, GRANT_LIFETIME, PERSON_LIFETIME, TOKEN_TYPE
+from clinic_mcp.core.tokens import GRANT_LIFETIME, PATIENT_LIFETIME, PERSON_LIFETIME, TOKEN_TYPE
 
 FOR_AGENTS = (*SERVERS, SUITE)
 FOR_PEOPLE = (*FOR_AGENTS, CONSULTATIONS)
@@ -84,7 +87,7 @@ class Mint:
             raise Conflict("The consultation is closed.", "Open a new one to go on.")
         if known.role == "prescription_agent" and row.clinician_id is None and not early:
             raise Conflict("The consultation is not signed off.", "A clinician must sign it off first.")
-        subject = row.clinician_id or row.assignee_id or f"patient:{row.patient_id}"
+        subject = row.clinician_id or row.assignee_id or f"{PATIENT_SUBJECT}{row.patient_id}"
         claims = {"act": {"sub": agent}, "sid": session_id, "patient": row.patient_id}
         return self._mint(subject, audience, GRANT_LIFETIME, client or agent, claims)
 
@@ -108,6 +111,27 @@ class Mint:
             raise Refused("No such person works at this clinic.")
         return self._mint(person_id, audience, min(lifetime, PERSON_LIFETIME), person_id, {})
 
+    def patient(self, connection: Connection, patient_id: str, audience: str, lifetime: int) -> Minted:
+        """A patient's own token.
+
+        Args:
+            connection: An open transaction.
+            patient_id: The patient's id.
+            audience: The server the token is for.
+            lifetime: Seconds it lives, at most an hour.
+
+        Raises:
+            Refused: There is no such patient at this clinic.
+        """
+        _check_audience(audience, FOR_AGENTS)
+        row = connection.execute(
+            select(patients.c.id).where(patients.c.id == patient_id, patients.c.clinic_id == self._clinic_id)
+        ).first()
+        if row is None:
+            raise Refused("There is no such patient at this clinic.")
+        subject = f"{PATIENT_SUBJECT}{patient_id}"
+        return self._mint(subject, audience, min(lifetime, PATIENT_LIFETIME), subject, {})
+
     def client(self, client_id: str) -> Minted:
         """A token for a client's own calls to the consultations service."""
         return self._mint(f"client:{client_id}", CONSULTATIONS, GRANT_LIFETIME, client_id, {})
@@ -119,6 +143,7 @@ class Mint:
             "iss": self._issuer,
             "aud": audience,
             "iat": issued,
+            "nbf": issued,
             "exp": issued + lifetime,
             "jti": jti,
             "sub": subject,

@@ -6,12 +6,16 @@ import base64
 import hashlib
 import json
 import os
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from clinic_mcp.core import files
 from clinic_mcp.core.errors import Misconfigured
 
 SIGNING_KEY = "grants.jwk"
@@ -71,6 +75,52 @@ def read_signing_key(folder: Path) -> dict[str, str]:
         ) from exc
 
 
+class SigningKey:
+    """The private key grants are signed with, read again when `clinic-mcp keys rotate` has replaced it.
+
+    Args:
+        folder: The clinic's `keys` folder.
+
+    Raises:
+        Misconfigured: There is none, or it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._stamp = self._look()
+        self._key = read_signing_key(folder)
+
+    def current(self) -> dict[str, str]:
+        """The key to sign with now. While the file cannot be read, the last one."""
+        with self._lock:
+            stamp = self._look()
+            if stamp is not None and stamp != self._stamp:
+                with suppress(Misconfigured):
+                    self._key, self._stamp = read_signing_key(self._folder), stamp
+            return self._key
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            stat = (self._folder / SIGNING_KEY).stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino
+
+
+def published_keys(folder: Path) -> dict[str, Any]:
+    """The JWK Set that anyone may have: without the keys that have retired.
+
+    Raises:
+        Misconfigured: It cannot be read.
+    """
+    try:
+        keys, now = json.loads((folder / JWKS).read_text("utf-8"))["keys"], time.time()
+        return {"keys": [key for key in keys if key.get("exp", now + 1) > now]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise Misconfigured("The public keys cannot be read.", "Run `clinic-mcp init` for this data folder.") from exc
+
+
 def write_secret(path: Path, document: Any) -> bool:
     """Write a file that only its owner may read, unless it exists: whole or not at all.
 
@@ -87,7 +137,7 @@ def write_secret(path: Path, document: Any) -> bool:
             f"{path} cannot be written ({exc.strerror}).", "Set CLINIC_HOME to a folder you own."
         ) from exc
     with os.fdopen(descriptor, "w") as file:
-        json.dump(document, file, indent=2)
+        file.write(document if isinstance(document, str) else json.dumps(document, indent=2))
         file.flush()
         os.fsync(file.fileno())
     return True
@@ -95,9 +145,7 @@ def write_secret(path: Path, document: Any) -> bool:
 
 def write_public(path: Path, document: Any) -> None:
     """Replace a file that anyone may read, atomically."""
-    partial = path.with_suffix(".new")
-    partial.write_text(json.dumps(document, indent=2), "utf-8")
-    os.replace(partial, path)
+    files.replace(path, json.dumps(document, indent=2), 0o644)
 
 
 def _b64(raw: bytes) -> str:

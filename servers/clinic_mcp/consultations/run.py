@@ -7,20 +7,22 @@ import anyio
 from clinic_mcp.consultations.service import ConsultationsService
 from clinic_mcp.core import log as logging
 from clinic_mcp.core.app import bind, run_uvicorn
-from clinic_mcp.core.settings import Settings
+from clinic_mcp.core.resource import check_public
+from clinic_mcp.core.settings import CONSULTATIONS, Settings
 
 
 def run(settings: Settings, host: str, port: int) -> None:
     """Serve HTTP on an address.
 
     Raises:
-        Misconfigured: There is no signing key, or the address cannot be bound.
+        Misconfigured: There is no signing key, the providers cannot be used, or the address cannot be bound.
         AuditUnavailable: The audit log cannot be written.
     """
     logging.configure(settings.log_level)
-    listener = bind(host, port, settings)
-    service = ConsultationsService(settings)
-    try:
-        anyio.run(run_uvicorn, service.asgi(), listener)
-    finally:
-        service.close()
+    check_public(settings, CONSULTATIONS, host)
+    with bind(host, port, settings) as listener:
+        service = ConsultationsService(settings, listener.getsockname()[1])
+        try:
+            anyio.run(run_uvicorn, service.asgi(), listener)
+        finally:
+            service.close()

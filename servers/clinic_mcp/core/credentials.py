@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clinic_mcp.core.errors import Unauthenticated
-from clinic_mcp.core.http import CLAIMS
+from clinic_mcp.core.gate import CLAIMS
+from clinic_mcp.core.issuers import Issuers
 from clinic_mcp.core.settings import Settings
-from clinic_mcp.core.tokens import Claims, TokenVerifier
+from clinic_mcp.core.tokens import Claims
 
 GRANT_META = "clinic-mcp/grant"
 """Key of a call's `_meta` that carries a signed grant on stdio."""
@@ -32,10 +33,13 @@ class Credentials(Protocol):
 
 
 class StdioCredentials:
-    """A signed grant in the call's `_meta`, else the token of the process."""
+    """A signed grant in the call's `_meta`, else the token of the process.
 
-    def __init__(self, verifier: TokenVerifier, settings: Settings) -> None:
-        self._verifier = verifier
+    A provider's token may have to wait a few seconds for the provider's keys: there is one client, and it waits anyway.
+    """
+
+    def __init__(self, issuers: Issuers, settings: Settings) -> None:
+        self._issuers = issuers
         self._settings = settings
 
     def find(self, ctx: Any, meta: Mapping[str, Any]) -> Claims | Unauthenticated:
@@ -46,7 +50,7 @@ class StdioCredentials:
             token = token or self._own_token()
             if not token:
                 raise Unauthenticated("none")
-            return self._verifier.verify(token)
+            return self._issuers.verify(token)
         except Unauthenticated as refusal:
             return self.explain(refusal)
 

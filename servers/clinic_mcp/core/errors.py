@@ -35,6 +35,14 @@ class Unauthenticated(ClinicError):
         self.reason = reason
 
 
+class InsufficientScope(Unauthenticated):
+    """A valid credential without a scope this server asks for (RFC 6750, section 3.1). `scopes` are those it needs."""
+
+    def __init__(self, scopes: tuple[str, ...]) -> None:
+        super().__init__("insufficient-scope", "The token lacks a scope this server asks for.")
+        self.scopes = scopes
+
+
 class Refused(ClinicError):
     """The policies do not permit the call."""
 

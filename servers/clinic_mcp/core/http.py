@@ -1,23 +1,16 @@
-"""What stands in front of MCP on HTTP and SSE: a bearer gate, strict bodies, and a bound on what runs at once."""
+"""What stands in front of everything on HTTP and SSE: Host and Origin, strict bodies, a bound on what runs at once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
-import anyio.to_thread
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
-from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from clinic_mcp.core.errors import AuditUnavailable, ClinicError, Unauthenticated
-from clinic_mcp.core.tokens import Claims
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 BODY_LIMIT = 256 * 1024
 """Bytes a request body may have: a tool call is a few hundred."""
@@ -25,9 +18,6 @@ BODY_TIMEOUT = 10.0
 """Seconds a client may take to send its body."""
 MAX_DEPTH = 32
 """How deep JSON may nest."""
-
-CLAIMS = "clinic_mcp.claims"
-"""Key of the ASGI scope under which a request's verified claims travel."""
 
 
 class FrontDoor:
@@ -69,73 +59,6 @@ def transport_security(hosts: Sequence[str]) -> TransportSecuritySettings:
     names = ["127.0.0.1:*", "localhost:*", "[::1]:*", *hosts]
     origins = [f"{scheme}://{name}" for name in names for scheme in ("http", "https")]
     return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=names, allowed_origins=origins)
-
-
-class BearerGate:
-    """ASGI middleware that lets a request through only with a valid bearer token, and records the others.
-
-    Args:
-        app: What the gate guards.
-        verify: Checks a token.
-        record: Puts an unauthenticated request on the audit log (peer, reason).
-    """
-
-    def __init__(self, app: ASGIApp, *, verify: Callable[[str], Claims], record: Callable[[str, str], None]) -> None:
-        self.app = app
-        self.verify = verify
-        self.record = record
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._admit(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            claims = self._authenticate(scope)
-        except Unauthenticated as refusal:
-            response: Response = await self._refuse(scope, refusal)
-        except ClinicError as failure:
-            response = JSONResponse({"error": failure.code, "message": failure.message}, status_code=503)
-        else:
-            scope["user"] = _user(claims)
-            scope[CLAIMS] = claims
-            if scope["method"] != "POST":
-                await self.app(scope, receive, send)
-                return
-            try:
-                body = await read_body(receive)
-                strict_json(body)
-            except BadBodyError as bad:
-                response = JSONResponse({"error": "bad_request", "message": str(bad)}, status_code=bad.status)
-            else:
-                await self.app(scope, _replay(body, receive), send)
-                return
-        await response(scope, receive, send)
-
-    def _authenticate(self, scope: Scope) -> Claims:
-        values = Headers(scope=scope).getlist("authorization")
-        if not values:
-            raise Unauthenticated("none")
-        scheme, _, token = values[0].partition(" ")
-        if len(values) > 1 or scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("malformed")
-        return self.verify(token.strip())
-
-    async def _refuse(self, scope: Scope, refusal: Unauthenticated) -> Response:
-        peer = scope["client"][0] if scope.get("client") else "unknown"
-        try:
-            await anyio.to_thread.run_sync(self.record, peer, refusal.reason)
-        except AuditUnavailable as unavailable:
-            return JSONResponse({"error": unavailable.code, "message": unavailable.message}, status_code=503)
-        body = {
-            "error": "invalid_token",
-            "error_description": "A valid bearer token for this server is required.",
-            "message": "Get a grant with `clinic-mcp grant` or a token with `clinic-mcp token issue`.",
-        }
-        challenge = 'Bearer error="invalid_token", error_description="A valid bearer token is required"'
-        return JSONResponse(body, status_code=401, headers={"WWW-Authenticate": challenge})
 
 
 class BadBodyError(Exception):
@@ -213,22 +136,3 @@ async def read_body(receive: Receive) -> bytes:
                     return b"".join(chunks)
     except TimeoutError as exc:
         raise BadBodyError("The body took too long to arrive.", 408) from exc
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    sent = False
-
-    async def replay() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
-
-
-def _user(claims: Claims) -> AuthenticatedUser:
-    """The SDK's user. An SSE session belongs to the client its first token was issued to."""
-    token = AccessToken(token="", client_id=claims.client, scopes=[], expires_at=claims.expires)
-    return AuthenticatedUser(token)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any
 
 import platformdirs
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-SERVERS = ("patient-records", "knowledge-base", "pharmacy", "prescriptions")
+from clinic_mcp.core.urls import secure
+
+SERVERS = ("patient-records", "knowledge-base", "pharmacy", "prescriptions", "desk")
 """The MCP servers, in the order of their default ports."""
 
 CONSULTATIONS = "consultations"
@@ -40,11 +44,16 @@ class Settings(BaseSettings):
     """The clinic these processes serve (`clinic_id` of every row)."""
     issuer: str = "urn:clinic-mcp:issuer"
     """`iss` of the tokens this clinic mints and accepts."""
+    providers: Path | None = None
+    """TOML file of the OpenID providers whose access tokens are accepted too; none means none."""
+    public_urls: Annotated[dict[str, str], NoDecode] = {}
+    """The URL clients know each server by, where it is not its address on this machine: the `aud` of providers'
+    tokens."""
     token: SecretStr | None = None
     """stdio only: the caller's token, where the call's `_meta` brings none."""
     token_file: Path | None = None
     """stdio only: a file with the token, read again when it changes."""
-    allowed_hosts: list[str] = []
+    allowed_hosts: Annotated[list[str], NoDecode] = []
     """Host headers accepted beside loopback; needed to bind any other address."""
     consultations_url: str = "http://127.0.0.1:8100"
     """Where agents find the consultations service."""
@@ -53,6 +62,19 @@ class Settings(BaseSettings):
     """Seconds a tool may take, its recording included."""
     concurrency: int = Field(default=64, ge=1, le=4096)
     """Requests in flight before HTTP answers 503."""
+
+    @field_validator("public_urls", "allowed_hosts", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        """Read here and not by the library, whose error for what is not JSON names no setting."""
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("public_urls")
+    @classmethod
+    def _known_and_secure(cls, urls: dict[str, str]) -> dict[str, str]:
+        if urls.keys() - DEFAULT_PORTS.keys():
+            raise ValueError(f"the servers are {', '.join(DEFAULT_PORTS)}")
+        return {server: secure(url) for server, url in urls.items()}
 
     @cached_property
     def url(self) -> str:

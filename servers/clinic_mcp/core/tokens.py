@@ -1,31 +1,27 @@
-"""Signed tokens: what one says once every part of it has been checked, and only then."""
+"""The clinic's own signed tokens: what one says once every part of it has been checked, and only then."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jwt
-
-from clinic_mcp.core.errors import Misconfigured, Unauthenticated
-
-ALGORITHM = "EdDSA"
-"""The one algorithm a token may be signed with (RFC 8037, Ed25519); the token's own header never chooses."""
+from clinic_mcp.core import jws
+from clinic_mcp.core.errors import Unauthenticated
+from clinic_mcp.core.jws import LEEWAY
+from clinic_mcp.core.own_keys import ALGORITHM, OwnKeys
+from clinic_mcp.core.remembered import Remembered
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068, section 2.1: the `typ` of a JWT access token
-LEEWAY = 60
-"""Seconds of clock difference tolerated, either way."""
 GRANT_LIFETIME = 15 * 60
 """Longest life of an agent's grant, in seconds."""
 PERSON_LIFETIME = 12 * 60 * 60
 """Longest life of a person's token, in seconds: a working day."""
-MAX_TOKEN_LENGTH = 8_192
+PATIENT_LIFETIME = 60 * 60
+"""Longest life of a token the operator issues to a patient, in seconds."""
+REQUIRED = ("iss", "aud", "exp", "iat", "nbf", "jti", "sub")
+"""Claims every token of the clinic's own has (RFC 9068, section 2.2, and `nbf`)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,8 @@ class Claims:
         agent: The acting agent, or none when a person calls in their own name.
         consultation: The consultation an agent acts in.
         patient: The patient of that consultation.
+        issuer: The OpenID provider that vouches for a person, or none for a token of this clinic's own.
+        roles: The roles that provider vouches for.
     """
 
     subject: str
@@ -51,10 +49,12 @@ class Claims:
     agent: str | None = None
     consultation: str | None = None
     patient: str | None = None
+    issuer: str | None = None
+    roles: tuple[str, ...] = ()
 
 
 class TokenVerifier:
-    """Checks tokens against this clinic's public keys.
+    """Checks the clinic's own tokens against its public keys.
 
     Args:
         jwks: File with the public keys (JWK Set); read again when it changes.
@@ -66,14 +66,10 @@ class TokenVerifier:
     """
 
     def __init__(self, jwks: Path, issuer: str, audiences: frozenset[str]) -> None:
-        self._jwks = jwks
-        self._issuer = issuer
+        self.issuer = issuer
+        self._keys = OwnKeys(jwks)
         self._audiences = audiences
-        self._stamp: tuple[int, int] | None = None
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
-        self._lock = threading.Lock()
-        self._refresh_keys()  # a server without keys could let nobody in: it does not start
+        self._verified: Remembered[Claims] = Remembered()
 
     def verify(self, token: str) -> Claims:
         """The claims of a valid token.
@@ -85,65 +81,24 @@ class TokenVerifier:
             Unauthenticated: It is not one; `reason` says why, for the audit log.
             Misconfigured: There are no keys to check against.
         """
-        with self._lock:
-            self._refresh_keys()
-            fingerprint = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-            claims = self._verified.get(fingerprint)
-            if claims is None:
-                claims = self._check(token)
-                self._verified[fingerprint] = claims
-                if len(self._verified) > 1_024:
-                    self._verified.popitem(last=False)
+        claims = self.remembered(token) or self._check(token)
         if claims.expires + LEEWAY <= time.time():
             raise Unauthenticated("expired")
         return claims
 
-    def _refresh_keys(self) -> None:
-        try:
-            stat = self._jwks.stat()
-            stamp = (stat.st_mtime_ns, stat.st_size)
-            if stamp == self._stamp:
-                return
-            document = json.loads(self._jwks.read_text("utf-8"))
-            keys = {key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM) for key in document["keys"]}
-        except (OSError, ValueError, KeyError, jwt.PyJWTError) as exc:
-            if self._keys:
-                return  # the last good set stays in force
-            raise Misconfigured(
-                "There are no keys to check credentials with.", "Run `clinic-mcp init` for this data folder first."
-            ) from exc
-        self._keys, self._stamp = keys, stamp
-        self._verified.clear()
+    def remembered(self, token: str) -> Claims | None:
+        """What a token said when it was verified lately, if its key is still in force. It may have expired since."""
+        entry = self._verified.get(token)
+        return entry.claims if entry is not None and self._keys.find(entry.kid) is entry.key else None
 
     def _check(self, token: str) -> Claims:
-        if len(token) > MAX_TOKEN_LENGTH:
-            raise Unauthenticated("too-long")
-        try:
-            header = jwt.get_unverified_header(token)
-            if header.get("alg") != ALGORITHM:
-                raise Unauthenticated("wrong-algorithm")
-            if str(header.get("typ", "")).lower() != TOKEN_TYPE:
-                raise Unauthenticated("wrong-type")
-            key = self._keys.get(str(header.get("kid")))
-            if key is None:
-                raise Unauthenticated("unknown-key")
-            payload = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                issuer=self._issuer,
-                leeway=LEEWAY,
-                options={"require": ["iss", "aud", "exp", "iat", "jti", "sub"], "verify_aud": False},
-            )
-        except jwt.ExpiredSignatureError as exc:
-            raise Unauthenticated("expired") from exc
-        except jwt.InvalidSignatureError as exc:
-            raise Unauthenticated("bad-signature") from exc
-        except jwt.InvalidIssuerError as exc:
-            raise Unauthenticated("wrong-issuer") from exc
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as exc:
-            raise Unauthenticated("malformed") from exc
-        return self._claims(payload)
+        kid = jws.key_id(token, algorithm=ALGORITHM, types={TOKEN_TYPE})
+        key = self._keys.find(kid)
+        if key is None:
+            raise Unauthenticated("unknown-key")
+        claims = self._claims(jws.payload(token, key, algorithm=ALGORITHM, issuer=self.issuer, required=REQUIRED))
+        self._verified.put(token, claims, kid, key)
+        return claims
 
     def _claims(self, payload: dict[str, Any]) -> Claims:
         def text(value: object, name: str) -> str:
@@ -151,11 +106,9 @@ class TokenVerifier:
                 raise Unauthenticated(f"bad-{name}")
             return value
 
-        audience, issued, expires = payload["aud"], payload["iat"], payload["exp"]
+        audience = payload["aud"]
         if not isinstance(audience, str) or audience not in self._audiences:
             raise Unauthenticated("wrong-audience")
-        if type(issued) is not int or type(expires) is not int:
-            raise Unauthenticated("bad-times")
         actor = payload.get("act")
         if actor is None:
             if "sid" in payload or "patient" in payload:
@@ -165,14 +118,14 @@ class TokenVerifier:
             agent = text(actor.get("sub") if isinstance(actor, dict) else None, "act")
             consultation = text(payload.get("sid"), "sid")
             patient = text(payload.get("patient"), "patient")
-        if expires - issued > (GRANT_LIFETIME if agent else PERSON_LIFETIME):
+        if payload["exp"] - payload["iat"] > (GRANT_LIFETIME if agent else PERSON_LIFETIME):
             raise Unauthenticated("lives-too-long")
         subject = text(payload["sub"], "sub")
         return Claims(
             subject=subject,
             clinic=text(payload.get("clinic"), "clinic"),
             jti=text(payload["jti"], "jti"),
-            expires=expires,
+            expires=payload["exp"],
             client=text(payload.get("client_id", subject), "client"),
             agent=agent,
             consultation=consultation,

@@ -27,6 +27,7 @@ class ClinicStandIn:
 
     def __init__(self) -> None:
         self.keys: dict[str, Any] = {}
+        self.secrets: dict[str, str] = {}
         self.credentials: dict[str, dict[str, Any]] = {}
         self.consultations: dict[str, dict[str, Any]] = {}
         self.exchanges: list[tuple[str, str, str]] = []
@@ -73,7 +74,11 @@ class ClinicStandIn:
 
     async def _token(self, request: Request) -> Response:
         form = dict(await request.form())
-        client = self._client(str(form.get("client_assertion", "")))
+        if "client_secret" in form:
+            asked = str(form["client_id"])
+            client = asked if self.secrets.get(asked) == form["client_secret"] else None
+        else:
+            client = self._client(str(form.get("client_assertion", "")))
         if client is None:
             return JSONResponse({"error": "invalid_client"}, 401)
         claims = {"client": client, "jti": uuid.uuid4().hex, "exp": int(time.time()) + 900, "aud": form["audience"]}
