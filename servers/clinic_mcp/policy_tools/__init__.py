@@ -1,0 +1,1 @@
+"""The commands for the people who own the policies, one file each, and what they stand on."""
