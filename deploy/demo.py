@@ -48,13 +48,14 @@ def main() -> int:
         return stop(f"{HOME} cannot be written ({exc.strerror}). Run the demo from a folder you own.")
     say("1  A clinic of its own", f"data folder {HOME.name}/, SQLite, invented patients, no account, no network")
     clinic("init", "--demo")
-    say("2  Five processes", "four MCP servers and the consultations service, each with its own part of the data")
+    say("2  Six processes", "five MCP servers and the consultations service, each with its own part of the data")
     suite = subprocess.Popen([CLINIC, "up", "--base-port", str(BASE_PORT)], env=environment())
     try:
         wait_until_up(suite)
         consultation_of_alice()
         consultation_of_bob()
         asyncio.run(attempts())
+        asyncio.run(emergency())
         record()
     except Failed as failed:
         return stop(str(failed))
@@ -79,7 +80,8 @@ def consultation_of_alice() -> None:
 def consultation_of_bob() -> None:
     say("5  Bob Patel, P002", "the doctor prescribes Amoxicillin, which is out of stock")
     session = consult("P002", "sore throat and swollen glands for three days")
-    agent("resume", session, "--clinician", "dr-osei", "--diagnose", "Amoxicillin 500mg three times daily for 7 days")
+    notes = "Amoxicillin 500mg three times daily for 7 days"
+    agent("resume", session, "--clinician", "dr-osei", "--diagnose", notes, expected=(HANDED_OVER,))
 
 
 async def attempts() -> None:
@@ -91,7 +93,7 @@ async def attempts() -> None:
         ("The intake agent of Alice's consultation reads Bob's record", 1, intake, "get_patient_record",
          {"patient_id": "P002"}),
         ("The prescription agent records before a sign-off", 4, prescriber, "record_prescription",
-         {"session_id": session, "prescription": "Paracetamol 500mg"}),
+         {"session_id": session, "prescription": "Cetirizine 10mg"}),
     ]  # fmt: skip
     for sentence, offset, grant, tool, arguments in tried:
         result = await call(BASE_PORT + offset, grant, tool, arguments)
@@ -101,6 +103,27 @@ async def attempts() -> None:
         if not result.is_error:
             raise Failed("That call should have been refused. Please report this.")
     calls(session, "Both are on the record, with the policy that refused them")
+
+
+async def emergency() -> None:
+    say("7  An emergency", "Dr Lindqvist does not treat Alice; he breaks the glass, for an hour, and is reviewed")
+    token = clinic("token", "issue", "--as", "dr-lindqvist")
+    about = {"patient_id": "P001"}
+    why = {**about, "reason_code": "unconscious", "reason": "Found unconscious in the waiting room"}
+    steps = [
+        ("He reads her record", "get_patient_record", about, True),
+        ("He gives a reason", "request_emergency_access", why, False),
+        ("He reads her record again", "get_patient_record", about, False),
+    ]
+    for sentence, tool, arguments, refused in steps:
+        result = await call(BASE_PORT + 1, token, tool, arguments)
+        if result.is_error is not refused:
+            raise Failed("That call should have gone the other way. Please report this.")
+        content = result.structured_content
+        said = content["error"]["message"] if refused else content.get("expires_at", "her record")
+        word = "[red]refused[/red]" if refused else "[green]allowed[/green]"
+        console.print(f"   {sentence}: {word}, {said}", soft_wrap=True)
+    console.print()
 
 
 async def call(port: int, grant: str, tool: str, arguments: dict[str, Any]) -> Any:
@@ -116,7 +139,7 @@ async def call(port: int, grant: str, tool: str, arguments: dict[str, Any]) -> A
 
 
 def record() -> None:
-    say("7  The audit log", "every call, intent before effect, in a chain that shows any change")
+    say("8  The audit log", "every call, intent before effect, in a chain that shows any change")
     subprocess.run([CLINIC, "audit", "list", "--limit", "12"], env=environment(), check=True)
     if subprocess.run([CLINIC, "audit", "verify"], env=environment(), check=False).returncode:
         raise Failed("The audit log does not verify. Please report this.")
