@@ -12,7 +12,7 @@ DONE, FAILED, USAGE, EMERGENCY, WAITING, HANDED_OVER = 0, 1, 2, 3, 4, 5
 _EXIT_CODES = {"complete": DONE, "emergency": EMERGENCY, "waiting": WAITING, "handed_over": HANDED_OVER}
 _CODES_HELP = (
     "Exit codes: 0 complete · 1 failed · 2 wrong usage · 3 emergency · 4 waiting for a person ·"
-    " 5 handed over to the doctor, nothing prescribed."
+    " 5 handed over to the doctor: nothing prescribed yet, or a draft to sign."
 )
 
 app = typer.Typer(

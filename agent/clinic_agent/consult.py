@@ -210,6 +210,8 @@ class Consult:
                 self._agent.set_status(session_id, "emergency")
             outcome: Outcome = "emergency"
         elif state["status"] == "complete":
+            if _is_draft(state):  # the consultation stays open: a clinician signs the draft in it
+                return self._result(session_id, "handed_over", state, "doctor")
             outcome = "complete"
         else:
             return self._result(session_id, "handed_over", state, "doctor")
@@ -220,3 +222,8 @@ class Consult:
     def _result(self, session_id: str, outcome: Outcome, state: dict[str, Any], waits_for: str = "") -> Result:
         usage = spent(state.get("messages", []))
         return Result(session_id, outcome, waits_for, state, usage, self._trace.calls, self._settings.model)
+
+
+def _is_draft(state: dict[str, Any]) -> bool:
+    """Whether the server kept what was recorded as a draft: it says so in these words."""
+    return "kept as a draft" in str(state["messages"][-1].get("recorded", ""))

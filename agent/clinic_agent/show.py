@@ -58,7 +58,7 @@ class Screen:
     def ended(self, result: Result) -> None:
         """Show how it ended, and what to do where it waits."""
         say = self._console.print
-        if result.outcome == "complete":
+        if result.outcome in ("complete", "handed_over") and "recorded" in result.state["messages"][-1]:
             say(f"[bold]Prescription[/]\n{escape(result.state.get('prescription', ''))}")
             say(escape(str(result.state["messages"][-1].get("recorded", ""))))
         elif result.outcome == "emergency":

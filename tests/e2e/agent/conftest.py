@@ -33,6 +33,14 @@ def _running(clinic: Clinic) -> Iterator[Clinic]:
         clinic.stop()
 
 
+@pytest.fixture(autouse=True)
+def earlier_courses_are_over(request: pytest.FixtureRequest) -> None:
+    """What earlier tests had prescribed has run its course: it would be a duplicate otherwise."""
+    for name in ("clinic", "other_clinic"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).end_courses()
+
+
 @pytest.fixture
 def reach(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Point this process's own tools at a clinic, over http, sse or stdio."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx
 import jwt
+import pytest
 from agent_e2e.clinic import Clinic
 from agent_e2e.runs import run
 from clinic_agent import tools
 from clinic_agent.credentials import load_credential
+from clinic_agent.errors import Unauthenticated
 from clinic_agent.gateway import close_connections
 from clinic_agent.grants import Caller, Grants, token_url
 
@@ -84,3 +86,21 @@ def test_one_credential_does_not_work_twice(clinic: Clinic) -> None:
     assert httpx.post(url, data=form, timeout=15).status_code == 200
     again = httpx.post(url, data=form, timeout=15)
     assert (again.status_code, json.loads(again.content)["error"]) == (401, "invalid_client")
+
+
+def test_a_client_with_a_secret_gets_its_grants_until_it_is_revoked(clinic: Clinic) -> None:
+    secret = clinic.home / "ward-7.secret"
+    clinic.mcp("client", "add", "ward-7", "--agent", "intake_agent", "--secret-file", str(secret))
+    credential = load_credential(clinic.home / "credentials" / "ward-7.json")
+    url = token_url(credential, clinic.environment["CLINIC_CONSULTATIONS_URL"])
+    caller = Caller(clinic.open("P001"), "intake_agent")
+
+    async def ask() -> str:
+        async with httpx.AsyncClient(timeout=15) as http:
+            return await Grants(credential, url, http).get(caller, "patient-records")
+
+    claims = jwt.decode(asyncio.run(ask()), options={"verify_signature": False})
+    assert (claims["client_id"], claims["act"]) == ("ward-7", {"sub": "intake_agent"})
+    clinic.mcp("client", "revoke", "ward-7")
+    with pytest.raises(Unauthenticated):
+        asyncio.run(ask())

@@ -61,8 +61,10 @@ def test_the_doctor_asks_the_patient_answers_and_the_prescription_follows(clinic
 def test_a_medicine_that_is_out_of_stock_is_replaced_by_name_and_waits_for_the_doctor(clinic: Clinic) -> None:
     notes = "Amoxicillin 500mg three times daily for 7 days"
     done = clinic.agent("consult", "--patient", "P002", "sore throat and fever", "--diagnose", notes, "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 5, done.stderr
     value = result(done)
+    standing = clinic.standing(value["session_id"])
+    assert (value["outcome"], standing["open"]) == ("handed_over", True), "open, for the doctor to sign the draft in"
     assert "Azithromycin 250mg in place of Amoxicillin, which is out of stock" in value["prescription"]
     said = value["messages"][-1]["recorded"]
     assert "kept as a draft" in said

@@ -146,6 +146,11 @@ class Clinic:
         """Record a physician's sign-off."""
         self.mcp("consultation", "sign-off", session, "--clinician", clinician, "--notes", notes)
 
+    def end_courses(self) -> None:
+        """Have every prescription completed."""
+        with closing(sqlite3.connect(self.home / "clinic.db", timeout=10)) as connection, connection:
+            connection.execute("UPDATE prescriptions SET status = 'completed' WHERE status = 'active'")
+
     def standing(self, session: str) -> dict[str, Any]:
         """Where a consultation stands."""
         standing: dict[str, Any] = json.loads(self.mcp("consultation", "show", session, "--json"))
