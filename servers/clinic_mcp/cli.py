@@ -11,6 +11,7 @@ import typer
 from clinic_mcp import init as init_command
 from clinic_mcp import policy_commands, supervisor
 from clinic_mcp.audit import commands as audit_commands
+from clinic_mcp.consultations import client_commands, key_commands, person_commands, token_commands
 from clinic_mcp.consultations import commands as consultation_commands
 from clinic_mcp.core.console import friendly
 
@@ -27,6 +28,7 @@ class ServerName(StrEnum):
     KNOWLEDGE_BASE = "knowledge-base"
     PHARMACY = "pharmacy"
     PRESCRIPTIONS = "prescriptions"
+    DESK = "desk"
 
 
 class Transport(StrEnum):
@@ -41,9 +43,12 @@ PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to 
 
 app.command("init")(init_command.init)
 app.command("up")(supervisor.up)
-app.command("grant")(consultation_commands.grant)
+app.command("grant")(token_commands.grant)
 app.add_typer(consultation_commands.app, name="consultation")
-app.add_typer(consultation_commands.token_app, name="token")
+app.add_typer(person_commands.app, name="person")
+app.add_typer(token_commands.app, name="token")
+app.add_typer(client_commands.app, name="client")
+app.add_typer(key_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(audit_commands.app, name="audit")
 
@@ -107,6 +112,10 @@ def pharmacy() -> None:
 
 def prescriptions() -> None:
     _script("prescriptions")
+
+
+def desk() -> None:
+    _script("desk")
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ class Part:
 
     name: str
     port: int
-    path: str
+    path: str  # of its MCP endpoint; empty for the consultations service, which has none
     command: list[str]
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
@@ -59,15 +59,20 @@ class Part:
 @friendly
 def up(
     base_port: Annotated[
-        int, typer.Option(min=1, max=65_000, help="The consultations service's port; the servers take the next four.")
+        int, typer.Option(min=1, max=65_000, help="The consultations service's port; the servers take the next five.")
     ] = 8100,
     as_json: AsJson = False,
 ) -> None:
-    """Run the four servers and the consultations service on loopback until Ctrl-C or SIGTERM."""
+    """Run the MCP servers and the consultations service on loopback until Ctrl-C or SIGTERM.
+
+    SIGHUP has the servers read their policies again.
+    """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     parts = plan(base_port)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: _reload(parts))
     _check_ports(parts)
     try:
         for part in parts:
@@ -127,6 +132,12 @@ def _watch(parts: list[Part], stop: threading.Event) -> None:
                 part.restarts += 1
                 say(f"{part.name} stopped with exit code {code}; starting it again ({part.restarts}).")
                 part.start()
+
+
+def _reload(parts: list[Part]) -> None:
+    for part in parts:
+        if part.path and part.process is not None and part.process.poll() is None:
+            part.process.send_signal(signal.SIGHUP)
 
 
 def _stop_all(parts: list[Part]) -> None:

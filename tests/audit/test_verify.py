@@ -28,8 +28,9 @@ def told(module_clinic: Clinic) -> Clinic:
         with connected(clinic, server, "stdio") as caller:
             for tool, row in EXPECTED.items():
                 if row.server == server:
-                    assert caller.call(tool, row.own(session), token).code == "ok"
-                    assert caller.call(tool, row.own(session), None).code == "unauthenticated"
+                    arguments = row.own(clinic, session)
+                    assert caller.call(tool, arguments, row.right(clinic, session)).code == "ok"
+                    assert caller.call(tool, arguments, None).code == "unauthenticated"
             if server == "patient-records":
                 assert caller.call("get_patient_record", {"patient_id": "P002"}, token).code == "refused"
                 assert caller.call("get_patient_record", {"patient_id": "junk"}, token).code == "invalid_arguments"

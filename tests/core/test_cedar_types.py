@@ -79,11 +79,27 @@ def principal(kind: str, role: str) -> Entity:
         (
             "Clinician",
             "physician",
-            {"get_patient_record", "get_medical_history", "search_knowledge_base", "check_pharmacy_inventory"},
+            {
+                *("get_patient_record", "get_medical_history", "find_patients", "request_emergency_access"),
+                *("search_knowledge_base", "check_pharmacy_inventory", "record_prescription"),
+                *("list_my_consultations", "get_consultation", "sign_off_consultation", "override_guardrail"),
+            },
         ),
-        ("Clinician", "nurse", {"search_knowledge_base", "check_pharmacy_inventory"}),
+        (
+            "Clinician",
+            "nurse",
+            {
+                *("get_patient_record", "get_medical_history", "find_patients", "search_knowledge_base"),
+                *("check_pharmacy_inventory", "list_my_consultations", "get_consultation"),
+            },
+        ),
+        (
+            "Clinician",
+            "pharmacist",
+            {"search_knowledge_base", "check_pharmacy_inventory", "receive_stock", "dispense_medication"},
+        ),
         ("Auditor", "auditor", set()),
-        ("Administrator", "administrator", set()),
+        ("Administrator", "administrator", {"assign_consultation"}),
     ],
 )
 def test_a_principal_sees_what_some_circumstances_would_allow_it(kind: str, role: str, seen: set[str]) -> None:
@@ -102,4 +118,9 @@ def test_a_server_lists_its_tools_by_who_asks(module_clinic: Clinic) -> None:
 
     assert listed(intake) == {"get_patient_record", "get_medical_history"}
     assert listed(auditor) == set()
-    assert listed(None) == {"get_patient_record", "get_medical_history"}
+    nobody = {"get_patient_record", "get_medical_history", "find_patients", "request_emergency_access"}
+    assert listed(None) == nobody
+    assert listed(module_clinic.tokens.person("patient:P001", "patient-records")) == {
+        "get_patient_record",
+        "get_medical_history",
+    }

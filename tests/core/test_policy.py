@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clinic_mcp.core.errors import Misconfigured
-from clinic_mcp.core.identity import consultation_entity
+from clinic_mcp.core.identity import consultation_entity, patient_entity
 from clinic_mcp.core.policy import Decision, Entity, PolicySet, Request, moment, ref
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,18 +75,44 @@ def test_a_forbid_that_would_error_never_gets_in() -> None:
         )
 
 
+def test_a_forbid_that_calculates_refuses_to_load() -> None:
+    """Arithmetic overflow passes the validator and errors when asked: the forbid would be skipped."""
+    for sum_ in ("principal.clearance * 9223372036854775807", "principal.clearance + 1", "-principal.clearance"):
+        condition = f"principal has clearance && {sum_} < 0"
+        with pytest.raises(Misconfigured, match="overflow' calculates"):
+            small(
+                PERMIT, f'@id("overflow") forbid (principal is Clinic::Agent, action, resource) when {{ {condition} }};'
+            )
+
+
 def test_a_forbid_that_errors_at_run_time_denies() -> None:
-    """Arithmetic overflow passes the validator and errors when asked."""
-    policies = small(
-        PERMIT,
-        '@id("overflow") forbid (principal is Clinic::Agent, action, resource) '
-        "when { principal has clearance && principal.clearance * 9223372036854775807 < 0 };",
+    """A guardrail looks into the consultation's patient, whom the slice lacks."""
+    agent = Entity(("Agent", "a"), {"clinic": ref(("Clinic", "main"))}, (("Role", "prescription_agent"),))
+    session = consultation_entity(
+        "C-1",
+        clinic="main",
+        patient=("Patient", "P001"),
+        agent_ids=["a"],
+        assignee=None,
+        is_open=True,
+        signed_off=True,
     )
-    agent = Entity(("Agent", "intake"), {"clearance": 9})
-    decision = ask(policies, entities=(agent, PATIENT))
-    assert not decision.allowed
-    assert decision.errors > 0
-    assert "policy-error" in decision.policies
+    none: dict[str, list[str]] = {rule: [] for rule in ("allergy", "interaction", "duplicate", "never_asked")}
+    context = {
+        "auth": {"transport": "http"},
+        "now": moment("2026-11-22T10:00:00.000Z"),
+        "bound": {"consultation": ref(session.uid), "patient": ref(("Patient", "P001"))},
+        "facts": {"controlled": False, "findings": none, "overridden": none},
+        "input": {"session_id": "C-1", "prescription": "Paracetamol"},
+    }
+    slices = [agent, session], [agent, session, patient_entity("P001", clinic="main")]
+    without, whole = (
+        SHIPPED.decide(Request(agent.uid, "record_prescription", session.uid, context, slice_)) for slice_ in slices
+    )
+    assert whole.allowed
+    assert not without.allowed
+    assert without.errors > 0
+    assert "policy-error" in without.policies
 
 
 def test_a_permit_that_errors_beside_one_that_allows_denies() -> None:
@@ -239,16 +265,12 @@ def world(
     principal = Entity(
         ("Agent", agent), {"clinic": ref(("Clinic", agent_clinic))}, tuple(("Role", role) for role in roles)
     )
-    attrs = {
-        "clinic": ref(("Clinic", patient_clinic)),
-        "careTeam": [ref(("Clinician", one)) for one in team],
-        "attending": [],
-    }
-    resource = Entity(("Patient", patient), attrs)
+    resource = patient_entity(patient, clinic=patient_clinic, care_team=team)
     entities = [principal, resource, *(Entity(("Role", role)) for role in roles), Entity(("Clinic", agent_clinic))]
     context: dict[str, Any] = {
         "auth": {"transport": "http"},
         "now": moment("2026-11-22T10:00:00.000Z"),
+        "facts": {},
         "input": {"patient_id": patient},
     }
     if bound is not None:

@@ -7,9 +7,10 @@ import re
 
 import jsonschema
 import pytest
+from clinic_mcp.core import suite
 from clinic_mcp.core.app import Application
 from clinic_mcp.core.errors import Misconfigured
-from clinic_mcp.core.policy import PolicySet
+from clinic_mcp.core.policy import QUESTIONS, PolicySet
 from clinic_mcp.core.tool import ServerTools, Tool
 from clinic_mcp.patient_records import entities
 from clinic_mcp.patient_records.arguments import OfPatient
@@ -19,12 +20,15 @@ from support.clinic import Clinic
 from support.servers import connected
 
 TOOLS = {name: tool for load in SERVERS.values() for name, tool in load().tools.items()}
-NOT_TOOLS = {"read_audit_log"}
 each_tool = pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS)
 
 
 def test_every_action_has_a_tool_and_every_tool_an_action() -> None:
-    assert PolicySet.load().actions.keys() - NOT_TOOLS == set(TOOLS)
+    assert PolicySet.load().actions.keys() - QUESTIONS == set(TOOLS)
+
+
+def test_the_suites_list_of_tools_is_the_servers_own() -> None:
+    assert {name: tuple(load().tools) for name, load in SERVERS.items()} == suite.TOOLS
 
 
 def test_tool_names_are_unique_across_the_servers() -> None:
@@ -50,19 +54,21 @@ def test_a_tool_says_what_it_is(tool: Tool[object]) -> None:
 def test_a_tools_input_is_closed_and_bounded(tool: Tool[object]) -> None:
     assert tool.input_schema["additionalProperties"] is False
     for name, field in tool.input_schema["properties"].items():
-        assert field["type"] == "string", f"{name}: bound every number and list here when the first one comes"
-        assert "maxLength" in field or field.get("pattern", "").endswith("}$"), f"{name} has no maximum"
+        if field["type"] == "integer":
+            assert field.keys() >= {"minimum", "maximum"}, f"{name} has no bounds"
+        else:
+            assert field["type"] == "string", f"{name}: bound every kind of value here when the first one comes"
+            bounded = field.keys() & {"maxLength", "enum"} or field.get("pattern", "").endswith("}$")
+            assert bounded, f"{name} has no maximum"
         assert field["description"]
 
 
 @each_tool
-def test_the_policies_see_the_input_the_tool_declares(tool: Tool[object]) -> None:
-    """The action's `input` has the tool's arguments, with their types."""
-    schema = PolicySet.load().schema_text
-    found = re.search(rf'action "{tool.name}".*?input: {{([^}}]*)}}', schema, re.DOTALL)
-    assert found
-    declared = dict(entry.split(":") for entry in found.group(1).replace(" ", "").strip(",").split(","))
-    assert declared == dict.fromkeys(tool.input_schema["properties"], "String")
+def test_the_log_keeps_no_text_a_caller_chooses_freely(tool: Tool[object]) -> None:
+    """What is kept as it is has a pattern, a fixed set of values, or is a number."""
+    for name in tool.kept:
+        field = tool.input_schema["properties"][name]
+        assert field["type"] == "integer" or (field.keys() & {"enum"} or "{" in field.get("pattern", ""))
 
 
 @each_tool
@@ -89,8 +95,7 @@ def test_a_served_tool_lists_its_card_and_answers_as_its_schema_says(module_clin
             )
             row = EXPECTED[name]
             session = module_clinic.consult(notes=NOTES)
-            token = module_clinic.tokens.grant(session, row.agent, audience=server)
-            answer = caller.call(name, row.own(session), token)
+            answer = caller.call(name, row.own(module_clinic, session), row.right(module_clinic, session))
             assert answer.code == "ok", answer.text
             jsonschema.validate(answer.content, tool.output_schema)
             assert json.loads(answer.text) == answer.content, "the text beside it says the same"
@@ -101,7 +106,7 @@ def stranger() -> ServerTools:
     """A server with a tool the policies know nothing of."""
     tools = ServerTools("patient-records", title="A", instructions="B")
 
-    @tools.tool(title="Erase", arguments=OfPatient, target=entities.patient, writes=True)
+    @tools.tool(title="Erase", arguments=OfPatient, target=entities.record, writes=True)
     def erase_everything(work: object, arguments: OfPatient) -> str:
         """Erase."""
         return "gone"
@@ -116,7 +121,7 @@ def test_a_server_with_a_tool_the_policies_do_not_know_does_not_start(clinic: Cl
 
 def test_a_tool_without_a_docstring_or_a_return_type_is_not_registered() -> None:
     tools = ServerTools("x", title="X", instructions="X")
-    register = tools.tool(title="T", arguments=OfPatient, target=entities.patient)
+    register = tools.tool(title="T", arguments=OfPatient, target=entities.record)
 
     def no_words(work: object, arguments: OfPatient) -> str:
         return ""

@@ -28,7 +28,7 @@ def test_init_twice_overwrites_nothing(clinic: Clinic) -> None:
     shown = clinic.json("init", "--demo")
     assert {path: path.read_bytes() for path in kept} == kept
     assert clinic.execute("SELECT name FROM patients WHERE id = 'P001'")[0]["name"] == "Somebody"
-    assert clinic.execute("SELECT count(*) FROM patients")[0][0] == 3
+    assert clinic.execute("SELECT count(*) FROM patients")[0][0] == 6
     assert clinic.execute("SELECT 1 FROM consultations WHERE id = ?", session)
     assert set(shown["steps"].values()) == {"kept", "ready"}
     assert clinic.execute("SELECT count(*) FROM audit_events")[0][0] == events, "nothing was changed, nothing is said"
@@ -39,7 +39,7 @@ def test_init_without_demo_makes_an_empty_clinic_and_demo_can_follow(tmp_path: P
     clinic.run("init")
     assert clinic.execute("SELECT count(*) FROM patients")[0][0] == 0
     clinic.run("init", "--demo")
-    assert clinic.execute("SELECT count(*) FROM patients")[0][0] == 3
+    assert clinic.execute("SELECT count(*) FROM patients")[0][0] == 6
 
 
 def test_a_deleted_database_comes_back_and_the_credentials_still_work(clinic: Clinic) -> None:
@@ -138,6 +138,10 @@ def test_what_cannot_be_done_is_a_sentence_and_an_exit_code(
         ("serve", {"CLINIC_DATABASE_URL": "postgresql+nodriver://x/y"}),
         ("serve", {"CLINIC_TOOL_TIMEOUT": "-1"}),
         ("serve", {"CLINIC_ID": "not an id"}),
+        ("serve", {"CLINIC_ALLOWED_HOSTS": "clinic.example"}),
+        ("serve", {"CLINIC_PUBLIC_URLS": "https://clinic.example"}),
+        ("serve", {"CLINIC_PUBLIC_URLS": '{"pharmacy": "http://clinic.example"}'}),
+        ("serve", {"CLINIC_PROVIDERS": "/nowhere.toml"}),
         ("serve", {"CLINIC_POLICIES": "/nowhere"}),
         ("serve", {"CLINIC_HOME": "/proc/nowhere"}),
         ("init", {"CLINIC_HOME": "/proc/nowhere"}),

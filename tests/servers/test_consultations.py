@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from clinic_mcp.consultations.store import MAX_TEXT, MOVES, Consultations
+from clinic_mcp.consultations.rows import MAX_TEXT, MOVES
+from clinic_mcp.consultations.store import Consultations
 from clinic_mcp.core.clinic import Status
 from clinic_mcp.core.errors import Conflict, InvalidArguments, Refused
 from support.calls import NOTES

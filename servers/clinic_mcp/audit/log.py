@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Insert, Table, func, insert, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SQLAlchemyError
 
 from clinic_mcp.audit.event import GENESIS, Draft, Event, Phase, Writer, compose, leaf_hash, uuid7
-from clinic_mcp.audit.models import event_patients, events, policy_texts
+from clinic_mcp.audit.models import event_patients, events, policy_texts, slices
 from clinic_mcp.core.clinic import now
 from clinic_mcp.core.db import Database, cause
 from clinic_mcp.core.errors import AuditUnavailable
@@ -24,6 +25,8 @@ from clinic_mcp.core.errors import AuditUnavailable
 CLOSE_TIMEOUT = 1
 """Seconds a closing process waits for its turn, and again for the database."""
 _LINK_LOCK = 0x636C696E6963  # "clinic": the advisory lock under which a writer finds the event it continues from
+KNOWN_SLICES = 10_000
+"""Digests of kept entity slices that a writer remembers, at most: it asks the database about others."""
 _INSERT_EVENT = insert(events)
 _INSERT_PATIENT = insert(event_patients)
 
@@ -72,6 +75,7 @@ class AuditLog:
         self._held_durable = True
         self._seq = 0
         self._prev = GENESIS
+        self._kept_slices: set[str] = set()
         if announce:
             self.append(Draft(Phase.LIFECYCLE, "server.started", uuid7(), {}))
 
@@ -219,6 +223,7 @@ class AuditLog:
             after = self._link(connection)
             drafts = [replace(drafts[0], body={**drafts[0].body, "after": after}), *drafts[1:]]
         seq, prev, recorded = self._seq, self._prev, now()
+        self._keep_slices(connection, {digest: text for draft in drafts for digest, text in draft.slices.items()})
         for draft in drafts:
             event = compose(draft, self.writer, seq, prev, recorded)
             composed.append(event)
@@ -234,6 +239,20 @@ class AuditLog:
         if patients:
             connection.execute(_INSERT_PATIENT, patients)
         return composed
+
+    def _keep_slices(self, connection: Connection, texts: Mapping[str, str]) -> None:
+        """Keep what the decisions of these events were made on, once for all that saw the same."""
+        wanted = texts.keys() - self._kept_slices
+        if not wanted:
+            return
+        known = set(connection.execute(select(slices.c.digest).where(slices.c.digest.in_(wanted))).scalars())
+        rows = [{"digest": digest, "text": texts[digest], "first_used": now()} for digest in sorted(wanted - known)]
+        if rows:
+            # Another writer may keep the same meanwhile, on PostgreSQL; SQLite has one writer.
+            connection.execute(_insert_once(slices, sqlite=self.database.sqlite), rows)
+        if len(self._kept_slices) > KNOWN_SLICES:
+            self._kept_slices.clear()
+        self._kept_slices |= wanted
 
     def _advance(self, composed: list[Event]) -> None:
         if composed:
@@ -257,10 +276,15 @@ class AuditLog:
 
     def _abandon(self) -> None:
         """Drop a connection whose state is in doubt; the next event opens a new one."""
+        self._kept_slices.clear()  # what an unfinished transaction kept is not kept
         held, self._held = self._held, None
         if held is not None:
             held.invalidate()
             held.close()
+
+
+def _insert_once(table: Table, *, sqlite: bool) -> Insert:
+    return insert(table) if sqlite else postgresql.insert(table).on_conflict_do_nothing()
 
 
 @contextmanager

@@ -56,5 +56,15 @@ policy_texts = Table(
     Column("first_used", String(32), nullable=False),
 )
 
+slices = Table(
+    "audit_slices",
+    metadata,
+    # What the policies saw of the data at a decision: the entities, kept under the digest the decision's event names.
+    # Ids and codes only; equal slices are kept once.
+    Column("digest", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("first_used", String(32), nullable=False),
+)
+
 # The place of the Merkle tree: leaf indexes, nodes and checkpoints come in tables of their own beside these,
 # because a row of audit_events is never updated.

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from clinic_mcp.audit.event import GENESIS, canonical, leaf_hash, project
-from clinic_mcp.audit.models import event_patients, events, policy_texts
+from clinic_mcp.audit.models import event_patients, events, policy_texts, slices
 from clinic_mcp.core.policy import text_digest
 
 BATCH = 1_000
@@ -71,8 +71,9 @@ def verify(connection: Connection, progress: Callable[[int], None] = lambda _: N
         progress: Called with the number of events read so far.
     """
     report = Report()
-    reader = _Reader(connection, report)
+    reader: _Reader | None = None
     try:
+        reader = _Reader(connection, report)
         for row in _rows(connection):
             reader.check(row)
             report.events += 1
@@ -82,7 +83,7 @@ def verify(connection: Connection, progress: Callable[[int], None] = lambda _: N
     except _Broken as broken:
         report.verdict, report.problem, report.event_id = Verdict.ALTERED, str(broken), broken.event_id
     progress(report.events)
-    report.writers = len(reader.chains)
+    report.writers = len(reader.chains) if reader is not None else 0
     if report.verdict is Verdict.WHOLE and report.in_doubt:
         report.verdict = Verdict.IN_DOUBT
         report.problem = f"{len(report.in_doubt)} call(s) have an intent and no outcome: their effect is in doubt."
@@ -97,6 +98,7 @@ class _Reader:
         self.seen: dict[str, set[str]] = {}  # server → hashes a later start may continue from
         self.open_calls: dict[str, str] = {}
         self.policies = {row.digest: row.text for row in connection.execute(select(policy_texts))}
+        self.slices = self._read_slices()
         self.last_id = 0
 
     def check(self, row: Any) -> None:
@@ -113,6 +115,15 @@ class _Reader:
                 raise _Broken(f"The policy text kept under {digest[:12]}… was altered.", None)
         self._check_patients()
         self.report.in_doubt = list(self.open_calls)
+
+    def _read_slices(self) -> set[str]:
+        """The digests of the kept entity slices, each checked against its text."""
+        known = set()
+        for row in self.connection.execution_options(yield_per=BATCH).execute(select(slices.c.digest, slices.c.text)):
+            if text_digest(row.text) != row.digest:
+                raise _Broken(f"The entity slice kept under {row.digest[:12]}… was altered.", None)
+            known.add(row.digest)
+        return known
 
     def _decode(self, row: Any) -> dict[str, Any]:
         try:
@@ -190,6 +201,9 @@ class _Reader:
             digest = decision.get(name)
             if digest is not None and digest not in self.policies:
                 raise _Broken(f"The policy text behind event {row.event_id} is missing from the log.", row.event_id)
+        kept = record.get("cedar", {}).get("slice")
+        if kept is not None and kept not in self.slices:
+            raise _Broken(f"The entity slice behind event {row.event_id} is missing from the log.", row.event_id)
 
     def _check_patients(self) -> None:
         """The patient index says exactly what the events say."""

@@ -18,15 +18,18 @@ from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.audit.recovery import close_orphans
 from clinic_mcp.core import log as logging
+from clinic_mcp.core.cedar_types import input_type
 from clinic_mcp.core.credentials import HttpCredentials, StdioCredentials
 from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import Misconfigured
+from clinic_mcp.core.gate import BearerGate
 from clinic_mcp.core.guard import Guard
-from clinic_mcp.core.http import BODY_LIMIT, BearerGate, FrontDoor, transport_security
-from clinic_mcp.core.policy import PolicySet
+from clinic_mcp.core.http import BODY_LIMIT, FrontDoor, transport_security
+from clinic_mcp.core.issuers import Issuers
 from clinic_mcp.core.record import Call
+from clinic_mcp.core.reload import PoliciesInForce
+from clinic_mcp.core.resource import Resource, ResourceMetadata, check_public, resource_url
 from clinic_mcp.core.settings import SUITE, Settings
-from clinic_mcp.core.tokens import TokenVerifier
 from clinic_mcp.core.tool import ServerTools
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -41,31 +44,36 @@ class Application:
         tools: What the server offers.
         settings: The operator's settings.
         transport: `stdio`, `sse` or `http`.
+        port: The port it is bound to; none means its default one.
 
     Raises:
-        Misconfigured: A start-up check failed: policies, keys, or a tool without an action.
+        Misconfigured: A start-up check failed: policies, keys, providers, or a tool without an action.
         AuditUnavailable: The audit log cannot be written.
     """
 
-    def __init__(self, tools: ServerTools, settings: Settings, transport: str) -> None:
+    def __init__(self, tools: ServerTools, settings: Settings, transport: str, port: int | None = None) -> None:
         self.settings = settings
         self.transport = transport
-        self.verifier = TokenVerifier(settings.keys / "jwks.json", settings.issuer, frozenset({tools.name, SUITE}))
-        policies = PolicySet.load(settings.policies)
+        path = "/sse" if transport == "sse" else "/mcp"
+        url = resource_url(settings, tools.name, path, port=port)
+        self.issuers = Issuers(settings, frozenset({tools.name, SUITE}), url)
+        self.resource = Resource(url, tools.title, path, self.issuers.providers)
+        inputs = {name: input_type(tool.arguments) for name, tool in tools.tools.items()}
+        self.policies = PoliciesInForce(settings.policies, inputs)
         self.database = Database(settings.url)
         self.log = AuditLog(self.database, Writer(tools.name, settings.id, f"clinic-mcp/{settings.id}"))
         self.guard = Guard(
             tools,
             self.database,
             self.log,
-            policies,
+            self.policies,
             clinic_id=settings.id,
             transport=transport,
-            credentials=StdioCredentials(self.verifier, settings) if transport == "stdio" else HttpCredentials(),
+            credentials=StdioCredentials(self.issuers, settings) if transport == "stdio" else HttpCredentials(),
             timeout=settings.tool_timeout,
         )
         close_orphans(self.log, tools.writes)
-        self.log.keep_policies({policies.digest: policies.text, policies.schema_digest: policies.schema_text})
+        self.policies.announce(self.log)
         self.server = _mcp_server(tools, self.guard)
 
     def asgi(self, host: str) -> ASGIApp:
@@ -82,8 +90,9 @@ class Application:
             )
         else:
             inner = _sse_app(self.server, security)
-        gate = BearerGate(inner, verify=self.verifier.verify, record=self.record_stranger)
-        return FrontDoor(gate, hosts=self.settings.allowed_hosts, concurrency=self.settings.concurrency)
+        gate = BearerGate(inner, issuers=self.issuers, record=self.record_stranger, metadata=self.resource.metadata_url)
+        open_to_all = ResourceMetadata(gate, self.resource)
+        return FrontDoor(open_to_all, hosts=self.settings.allowed_hosts, concurrency=self.settings.concurrency)
 
     def record_stranger(self, peer: str, reason: str) -> None:
         """Put an HTTP request without a valid token on the record."""
@@ -97,18 +106,14 @@ class Application:
         async with stdio_server() as (read, write):
             await self.server.run(read, write, self.server.create_initialization_options())
 
-    async def run_http(self, host: str, port: int) -> None:
-        """Serve HTTP until told to stop; a second signal is not needed.
-
-        Raises:
-            Misconfigured: The address cannot be bound, or is not loopback and no allowed hosts are set.
-        """
-        listener = bind(host, port, self.settings)
+    async def run_http(self, host: str, listener: socket.socket) -> None:
+        """Serve HTTP on a bound socket until told to stop; a second signal is not needed."""
         await run_uvicorn(self.asgi(host), listener)
 
     def close(self) -> None:
         """End this process's part of the audit log and let go of the database."""
         try:
+            self.policies.close()
             self.guard.worker.close()
             self.log.close()
         finally:
@@ -119,13 +124,26 @@ def serve(tools: ServerTools, settings: Settings, transport: str, host: str, por
     """Run one server until it is told to stop.
 
     Raises:
-        Misconfigured: A start-up check failed.
+        Misconfigured: A start-up check failed, or the address cannot be bound.
         AuditUnavailable: The audit log cannot be written.
     """
     logging.configure(settings.log_level)
-    application = Application(tools, settings, transport)
+    if transport == "stdio":
+        _run(Application(tools, settings, transport), None, host)
+        return
+    check_public(settings, tools.name, host)
+    # Bound before anything else, because the port is part of what tokens for this server are called.
+    with bind(host, port, settings) as listener:
+        _run(Application(tools, settings, transport, listener.getsockname()[1]), listener, host)
+
+
+def _run(application: Application, listener: socket.socket | None, host: str) -> None:
+    application.policies.watch(application.log)
     try:
-        anyio.run(application.run_stdio) if transport == "stdio" else anyio.run(application.run_http, host, port)
+        if listener is None:
+            anyio.run(application.run_stdio)
+        else:
+            anyio.run(application.run_http, host, listener)
     finally:
         application.close()
 

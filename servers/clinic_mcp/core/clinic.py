@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from clinic_mcp.core.db import metadata
 
@@ -19,6 +30,15 @@ class Status(StrEnum):
     PRESCRIBING = "prescribing"
     COMPLETE = "complete"
     EMERGENCY = "emergency"
+
+
+class Rule(StrEnum):
+    """The prescribing guardrails that a clinician can override in person, for one medication in one consultation."""
+
+    ALLERGY = "allergy"
+    INTERACTION = "interaction"
+    DUPLICATE = "duplicate"
+    NEVER_ASKED = "never_asked"
 
 
 def now() -> str:
@@ -59,7 +79,8 @@ clients = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("clinic_id", String(32), nullable=False),
-    Column("public_key", Text, nullable=False),  # JWK, OKP Ed25519
+    Column("public_key", Text, nullable=False),  # JWK, OKP Ed25519; empty for a client with a secret
+    Column("secret_sha256", String(64)),
     Column("person_id", String(64), ForeignKey("people.id")),  # the person this credential belongs to, or none
     Column("agent_ids", Text, nullable=False, default=""),  # the agents this client may act as, space-separated
     Column("active", Boolean, nullable=False, default=True),
@@ -120,4 +141,41 @@ clarifications = Table(
     Column("asked_at", String(32), nullable=False),
     Column("answered_at", String(32)),
     Column("call_id", String(36), nullable=False),
+)
+
+guardrail_overrides = Table(
+    "guardrail_overrides",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("clinic_id", String(32), nullable=False),
+    Column("consultation_id", String(64), ForeignKey("consultations.id"), nullable=False),
+    Column("rule", String(32), nullable=False),  # which guardrail, by the name of its fact: Rule
+    Column("item_id", String(64), nullable=False),  # for which medication of the formulary
+    Column("clinician_id", String(64), ForeignKey("people.id"), nullable=False),
+    Column("reason_code", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("signed_at", String(32), nullable=False),
+    Column("call_id", String(36), nullable=False),
+    UniqueConstraint("consultation_id", "rule", "item_id", name="uq_guardrail_overrides_once"),
+    CheckConstraint("rule in ('allergy', 'interaction', 'duplicate', 'never_asked')", name="rule"),
+)
+
+review_items = Table(
+    "review_items",
+    metadata,
+    # What a person did beyond the ordinary, and somebody else has to look at afterwards.
+    Column("id", String(64), primary_key=True),
+    Column("clinic_id", String(32), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("row_id", String(64), nullable=False),  # the emergency access or the override
+    Column("person_id", String(64), ForeignKey("people.id"), nullable=False),
+    Column("patient_id", String(64), nullable=False),
+    Column("opened_at", String(32), nullable=False),
+    Column("verdict", String(16)),
+    Column("verdict_reason", Text),
+    Column("reviewer_id", String(64), ForeignKey("people.id")),
+    Column("reviewed_at", String(32)),
+    Column("call_id", String(36), nullable=False),
+    CheckConstraint("kind in ('break-glass', 'override')", name="kind"),
+    CheckConstraint("verdict in ('justified', 'not_justified')", name="verdict"),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
@@ -24,7 +25,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from clinic_mcp.audit.event import Draft, safe_label, safe_request_id, safe_traceparent
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.core import record
-from clinic_mcp.core.cedar_types import input_type
 from clinic_mcp.core.credentials import Credentials
 from clinic_mcp.core.db import Database, cause
 from clinic_mcp.core.errors import (
@@ -37,10 +37,12 @@ from clinic_mcp.core.errors import (
     UnknownTool,
 )
 from clinic_mcp.core.identity import Caller, resolve
-from clinic_mcp.core.policy import POLICY_ERROR, PolicySet, Request, moment, ref
+from clinic_mcp.core.policy import POLICY_ERROR, PolicySet, Request
+from clinic_mcp.core.question import ask
 from clinic_mcp.core.record import Call, Understood
+from clinic_mcp.core.reload import PoliciesInForce
 from clinic_mcp.core.tokens import Claims
-from clinic_mcp.core.tool import ServerTools, Work, as_text
+from clinic_mcp.core.tool import ServerTools, Target, Work, as_text
 from clinic_mcp.core.worker import Worker
 
 
@@ -63,14 +65,13 @@ class Guard:
         server: ServerTools,
         database: Database,
         log: AuditLog,
-        policies: PolicySet,
+        policies: PoliciesInForce,
         *,
         clinic_id: str,
         transport: str,
         credentials: Credentials,
         timeout: float,
     ) -> None:
-        policies.check_tools({name: input_type(tool.arguments) for name, tool in server.tools.items()})
         self.server = server
         self.database = database
         self.log = log
@@ -128,7 +129,7 @@ class Guard:
                 principal = resolve(connection, claims).principal
         except Unauthenticated:
             return set()
-        return self.policies.visible(principal, self.server.tools)
+        return self.policies.current.visible(principal, self.server.tools)
 
     def perform(self, calls: Sequence[Call]) -> None:
         """Identify, decide, record, run, for the calls that came in together. What goes wrong is a refusal."""
@@ -151,6 +152,7 @@ class Guard:
 
     def _admit(self, calls: Sequence[Call]) -> None:
         """Identify callers and load what the calls are about, over one picture of the data; then decide each."""
+        policies = self.policies.current
         try:
             with self.database.read() as connection:
                 for call in calls:
@@ -163,7 +165,7 @@ class Guard:
         for call in calls:
             if call.understood is not None and call.answer is None:
                 with self._refusing(call):
-                    self._decide(call, call.understood)
+                    self._decide(call, call.understood, policies)
 
     # identify
 
@@ -190,32 +192,28 @@ class Guard:
             named = f" ({', '.join(declared)})" if declared else ""
             message = f"The arguments do not fit the tool's schema{named}."
             raise InvalidArguments(message, "Read the tool's input schema.") from exc
-        target = call.target = tool.target(connection, arguments, self.clinic_id)
+        target = call.target = tool.target(connection, arguments, self.clinic_id, caller)
         return Understood(caller, tool, arguments, target)
 
-    def _decide(self, call: Call, understood: Understood) -> None:
-        caller, target = understood.caller, understood.target
-        context: dict[str, Any] = {
-            "auth": {"transport": call.transport},
-            "now": moment(call.started),
-            "input": understood.arguments.model_dump(exclude_none=True),
-        }
-        if caller.bound is not None:
-            consultation, patient = ref(caller.bound.consultation.uid), ref(caller.bound.patient)
-            context["bound"] = {"consultation": consultation, "patient": patient}
-        if target.facts:
-            context["facts"] = dict(target.facts)
-        entities = {entity.uid: entity for entity in (*caller.entities, target.resource)}
-        request = Request(
-            caller.principal.uid, understood.tool.name, target.resource.uid, context, tuple(entities.values())
-        )
-        decision = self.policies.decide(request)
-        call.decision = record.decided(decision, self.policies)
+    def _decide(self, call: Call, understood: Understood, policies: PolicySet) -> None:
+        inputs = understood.arguments.model_dump(exclude_none=True)
+        request = self._ask(call, understood.tool.name, inputs, understood.target)
+        decision = policies.decide(request)
+        call.policies, call.request = policies, request
+        call.decision = record.decided(decision, policies)
         if POLICY_ERROR in decision.policies:
             self._lines.error("policy.error", call_id=call.call_id, tool=understood.tool.name)
         if not decision.allowed:
-            advice = self.policies.advice(decision, own=caller.owns(target.resource.uid))
-            raise Refused("The clinic's policies do not permit this call.", advice)
+            raise Refused("The clinic's policies do not permit this call.", policies.advice(request, decision))
+
+    def _ask(self, call: Call, action: str, inputs: Mapping[str, Any], target: Target) -> Request:
+        if call.caller is None:
+            raise Unauthenticated("none")
+        return ask(call.caller, action, inputs, target, transport=call.transport, started=call.started)
+
+    def _may(self, call: Call, action: str, inputs: Mapping[str, Any], target: Target) -> bool:
+        """Whether an allowed call's caller may do something else: by the policies that allowed the call."""
+        return call.policies is not None and call.policies.decide(self._ask(call, action, inputs, target)).allowed
 
     # record
 
@@ -281,19 +279,31 @@ class Guard:
     def _read(self, call: Call, understood: Understood) -> dict[str, Any]:
         # No read transaction stays open while the log commits: it would keep SQLite's write-ahead log from being reset.
         with self.database.read() as connection:
-            work = Work(connection, understood.caller, call.call_id, self.clinic_id)
+            work = self._work(connection, call, understood)
             content = understood.tool.structured(understood.tool.run(work, understood.arguments))
+        call.disclosed = tuple(work.disclosed)
         _still_wanted(call)
         call.closing = record.success(call, content)
         return content
 
     def _write(self, call: Call, understood: Understood) -> dict[str, Any]:
         with self.log.transaction() as transaction:
-            work = Work(transaction.connection, understood.caller, call.call_id, self.clinic_id)
+            work = self._work(transaction.connection, call, understood)
             content = understood.tool.structured(understood.tool.run(work, understood.arguments))
             _still_wanted(call)
             transaction.record(record.success(call, content, work.effect))
         return content
+
+    def _work(self, connection: Connection, call: Call, understood: Understood) -> Work:
+        return Work(
+            connection=connection,
+            caller=understood.caller,
+            call_id=call.call_id,
+            clinic_id=self.clinic_id,
+            started=call.started,
+            facts=understood.target.facts or {},
+            may=partial(self._may, call),
+        )
 
     def _open(self, ctx: ServerRequestContext[Any, Any]) -> Call:
         params = ctx.params or {}

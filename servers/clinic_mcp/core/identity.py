@@ -5,6 +5,7 @@ The token only names; the database decides. Nothing a model writes, no header an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,12 @@ from clinic_mcp.core.clinic import agents, consultations, people, sign_offs
 from clinic_mcp.core.errors import Unauthenticated
 from clinic_mcp.core.policy import Entity, Uid, ref
 from clinic_mcp.core.tokens import Claims
+
+NORMAL = "N"
+"""HL7 v3 Confidentiality of an ordinary record."""
+
+PATIENT_SUBJECT = "patient:"
+"""How the `sub` of a patient's own token begins; the rest is the patient's id."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,6 @@ class Caller:
     @property
     def clinic(self) -> str:
         return self.claims.clinic
-
-    def owns(self, resource: Uid) -> bool:
-        """Whether a resource is the caller's own consultation or its patient."""
-        return self.bound is not None and resource in (self.bound.consultation.uid, self.bound.patient)
 
     @property
     def entities(self) -> list[Entity]:
@@ -88,15 +91,26 @@ def resolve(connection: Connection, claims: Claims) -> Caller:
 
 
 def _resolve_person(connection: Connection, claims: Claims) -> Caller:
+    if claims.subject.startswith(PATIENT_SUBJECT):
+        return _resolve_patient(claims)
     row = connection.execute(_PERSON, {"person": claims.subject}).first()
     if row is None or row.clinic_id != claims.clinic:
         raise Unauthenticated("unknown-person")
+    if claims.issuer is not None and row.role not in claims.roles:  # the provider and the clinic must agree
+        raise Unauthenticated("role-not-vouched-for")
     principal = Entity(
         (row.kind, claims.subject),
         {"clinic": ref(("Clinic", row.clinic_id)), "active": bool(row.active)},
         (("Role", row.role),),
     )
     return Caller(principal, (row.role,), claims)
+
+
+def _resolve_patient(claims: Claims) -> Caller:
+    """A patient in their own name. What their record says stays with the server that keeps it: it is loaded only
+    where it is what the call is about, and then replaces this entity."""
+    patient = ("Patient", claims.subject.removeprefix(PATIENT_SUBJECT))
+    return Caller(patient_entity(patient[1], clinic=claims.clinic), ("patient",), claims)
 
 
 def _resolve_agent(connection: Connection, claims: Claims, agent: str, session_id: str) -> Caller:
@@ -140,3 +154,29 @@ def consultation_entity(
     if assignee is not None:
         attrs["assignee"] = ref(("Clinician", assignee))
     return Entity(("Consultation", consultation_id), attrs)
+
+
+def patient_entity(
+    patient_id: str,
+    *,
+    clinic: str,
+    care_team: Iterable[str] = (),
+    attending: Iterable[str] = (),
+    sensitivity: str = NORMAL,
+) -> Entity:
+    """A patient as Cedar sees them.
+
+    Args:
+        patient_id: The patient's id.
+        clinic: The clinic that keeps the record.
+        care_team: Ids of the clinicians who treat the patient.
+        attending: Ids of the clinicians assigned to an open consultation about the patient.
+        sensitivity: HL7 v3 Confidentiality: `N` normal, `R` restricted, `V` very restricted.
+    """
+    attrs = {
+        "clinic": ref(("Clinic", clinic)),
+        "careTeam": [ref(("Clinician", one)) for one in care_team],
+        "attending": [ref(("Clinician", one)) for one in attending],
+        "sensitivity": sensitivity,
+    }
+    return Entity(("Patient", patient_id), attrs)

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import cedarpy
 
+from clinic_mcp.core import policy_parts as parts
 from clinic_mcp.core.errors import Misconfigured
+from clinic_mcp.core.policy_parts import Est
 
 NAMESPACE = "Clinic"
 
@@ -40,6 +41,10 @@ def uid(entity: Uid) -> dict[str, str]:
 def ref(entity: Uid) -> dict[str, Any]:
     """An entity as the value of another entity's attribute."""
     return {"__entity": uid(entity)}
+
+
+QUESTIONS = frozenset({"read_audit_log", "read_access_report"})
+"""Actions that are not tools: the audit commands ask them."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,26 @@ class Request:
     context: Mapping[str, Any]
     entities: Collection[Entity]
 
+    @cached_property
+    def slice_text(self) -> str:
+        """The slice as text: equal slices have equal texts."""
+        return json.dumps([entity.as_json() for entity in self.entities], sort_keys=True)
+
+    @cached_property
+    def slice_digest(self) -> str:
+        """SHA-256 of the slice's text: the name it is kept under on the audit log."""
+        return text_digest(self.slice_text)
+
+    @cached_property
+    def question(self) -> dict[str, Any]:
+        """The request without its entities, as the engine takes it."""
+        return {
+            "principal": uid(self.principal),
+            "action": {"type": f"{NAMESPACE}::Action", "id": self.action},
+            "resource": uid(self.resource),
+            "context": dict(self.context),
+        }
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -81,15 +106,6 @@ class Decision:
     policies: tuple[str, ...]
     errors: int
     input_digest: str
-
-
-@dataclass(frozen=True)
-class Policy:
-    """One policy: its stable name, its effect, its annotations."""
-
-    id: str
-    effect: str
-    annotations: Mapping[str, str]
 
 
 class PolicySet:
@@ -120,10 +136,18 @@ class PolicySet:
             raise Misconfigured("The policies do not fit their schema: " + "; ".join(str(e) for e in result.errors))
         if described.get("templates"):
             raise Misconfigured("A policy template is never linked here; write a policy instead.")
-        self.policies = _named(described["staticPolicies"].values())
+        ordered = parts.in_order(described["staticPolicies"])
+        self.policies = parts.named(ordered)
+        self.est: Mapping[str, Est] = dict(zip(self.policies, ordered, strict=True))
+        for name, policy in self.est.items():
+            if policy["effect"] == "forbid" and parts.calculates(policy["conditions"]):
+                raise Misconfigured(f"The forbid {name!r} calculates: an overflow would skip it.")
         self._permits = {policy.id for policy in self.policies.values() if policy.effect == "permit"}
         self._positional = {key: value["annotations"]["id"] for key, value in described["staticPolicies"].items()}
-        self.actions = _actions(schema)
+        permits = {key: one for key, one in described["staticPolicies"].items() if one["effect"] == "permit"}
+        self._permits_alone = cedarpy.PolicySet.from_json_str(json.dumps({**described, "staticPolicies": permits}))
+        self.actions = parts.actions(schema)
+        self._probes = lru_cache(maxsize=64)(cedarpy.PolicySet.from_json_str)
         # The calls of a consultation repeat its slice; equal text is an equal, immutable slice.
         self._entities = lru_cache(maxsize=256)(partial(cedarpy.Entities.from_json_str, schema=self._schema))
         self._check_canaries()
@@ -135,30 +159,22 @@ class PolicySet:
         Raises:
             Misconfigured: The folder has no schema or no policies, or they fail a check.
         """
-        root = _shipped() if folder is None else folder
+        root = folder_of(folder)
         schemas = sorted(root.glob("*.cedarschema"))
         texts = sorted(root.glob("*.cedar"))
         if len(schemas) != 1 or not texts:
             raise Misconfigured(f"{root} needs one .cedarschema file and at least one .cedar file.")
-        return cls(schemas[0].read_text("utf-8"), "\n".join(path.read_text("utf-8") for path in texts))
+        try:
+            return cls(schemas[0].read_text("utf-8"), "\n".join(path.read_text("utf-8") for path in texts))
+        except (OSError, UnicodeDecodeError) as exc:
+            raise Misconfigured(f"A file of {root} cannot be read ({type(exc).__name__}).") from exc
 
     def decide(self, request: Request) -> Decision:
         """Ask whether the request is permitted. Anything but a clean Allow is a denial."""
-        present = {entity.uid for entity in request.entities}
-        slice_text = json.dumps([entity.as_json() for entity in request.entities], sort_keys=True)
-        question = {
-            "principal": uid(request.principal),
-            "action": {"type": f"{NAMESPACE}::Action", "id": request.action},
-            "resource": uid(request.resource),
-            "context": dict(request.context),
-        }
-        asked = json.dumps(question, sort_keys=True, ensure_ascii=True, default=str)
-        digest = text_digest(asked + slice_text)
-        if request.principal not in present or request.resource not in present:
-            return Decision(False, (POLICY_ERROR,), 1, digest)
-        try:
-            answer = cedarpy.is_authorized(question, self._policies, self._entities(slice_text), self._schema)
-        except Exception:  # noqa: BLE001 - the engine's own failures are refusals too, whatever their type
+        asked = json.dumps(request.question, sort_keys=True, ensure_ascii=True, default=str)
+        digest = text_digest(asked + request.slice_text)
+        answer = self._ask(request, self._policies)
+        if answer is None:
             return Decision(False, (POLICY_ERROR,), 1, digest)
         named = answer.diagnostics.id_annotations_by_reason
         reasons = tuple(sorted(named.get(reason, reason) for reason in answer.diagnostics.reasons))
@@ -169,22 +185,51 @@ class PolicySet:
             return Decision(True, reasons, 0, digest)
         return Decision(False, reasons or (DEFAULT_DENY,), 0, digest)
 
-    def advice(self, decision: Decision, *, own: bool) -> str | None:
+    def advice(self, request: Request, decision: Decision) -> str | None:
         """What the refused caller may be told: the deciding policies' advice, nothing about what exists.
 
         Args:
-            decision: A refusal.
-            own: Whether the resource is the caller's own consultation or its patient.
+            request: What was asked.
+            decision: The refusal.
         """
-        keys = ("advice", "advice_own") if own else ("advice",)
-        found = [
-            self.policies[name].annotations[key]
-            for name in decision.policies
-            if name in self.policies
-            for key in keys
-            if key in self.policies[name].annotations
-        ]
+        refusing = [self.policies[name] for name in decision.policies if name in self.policies]
+        found = [policy.annotations["advice"] for policy in refusing if "advice" in policy.annotations]
+        theirs = [policy.annotations["advice_own"] for policy in refusing if "advice_own" in policy.annotations]
+        if theirs and self._entitled(request):
+            found += theirs
         return " ".join(dict.fromkeys(found)) or None
+
+    def _entitled(self, request: Request) -> bool:
+        """Whether some permit covers the request, whatever the forbids say: then its caller knows of the record."""
+        answer = self._ask(request, self._permits_alone)
+        return answer is not None and not answer.diagnostics.errors and answer.decision == cedarpy.Decision.Allow
+
+    def satisfied(self, request: Request, probes: Mapping[str, Est]) -> frozenset[str] | None:
+        """Which of some policies, each by itself, apply to a request. One that errors does not apply.
+
+        Args:
+            request: What is asked.
+            probes: Policies in Cedar's JSON form by any name; permits and forbids alike.
+
+        Returns:
+            Their names, or none where the engine cannot judge the request at all.
+        """
+        permits = {name: {**probe, "effect": "permit", "annotations": {}} for name, probe in probes.items()}
+        text = json.dumps({"staticPolicies": permits, "templates": {}, "templateLinks": []}, sort_keys=True)
+        answer = self._ask(request, self._probes(text))
+        if answer is None or answer.decision == cedarpy.Decision.NoDecision:
+            return None
+        return frozenset(answer.diagnostics.reasons)
+
+    def _ask(self, request: Request, policies: Any) -> Any:
+        """The engine's answer, or nothing where it cannot give one about entities that are all there."""
+        present = {entity.uid for entity in request.entities}
+        if request.principal not in present or request.resource not in present:
+            return None
+        try:
+            return cedarpy.is_authorized(request.question, policies, self._entities(request.slice_text), self._schema)
+        except Exception:  # noqa: BLE001 - the engine's own failures are refusals too, whatever their type
+            return None
 
     def check_tools(self, inputs: Mapping[str, str]) -> None:
         """Refuse tools the policies know nothing of, or know with other arguments.
@@ -199,11 +244,24 @@ class PolicySet:
         if missing:
             raise Misconfigured(f"The policies have no action for: {', '.join(missing)}.")
         for tool, expected in sorted(inputs.items()):
-            if _fields(expected) != _fields(self.actions[tool]):
+            if parts.fields(expected) != parts.fields(self.actions[tool]):
                 raise Misconfigured(
                     f"The policies' action {tool} takes {self.actions[tool]}, the tool {expected}.",
                     "Bring the schema's input in step with the tool.",
                 )
+
+    def check_actions(self, tools: Collection[str]) -> None:
+        """Refuse actions that no tool of the suite has: a policy about them would protect nothing.
+
+        Args:
+            tools: Every tool of every server.
+
+        Raises:
+            Misconfigured: There are such actions.
+        """
+        unknown = sorted(self.actions.keys() - set(tools) - QUESTIONS)
+        if unknown:
+            raise Misconfigured(f"No server has a tool for the policies' action: {', '.join(unknown)}.")
 
     def visible(self, principal: Entity, tools: Iterable[str]) -> set[str]:
         """The tools that some circumstances would allow a principal: never a decision, only what is worth showing.
@@ -230,19 +288,34 @@ class PolicySet:
         return sorted(possible & self._permits)
 
     def _check_canaries(self) -> None:
-        """One call that must be refused and one that must be allowed, on the real engine."""
+        """Calls that must be refused and one that must be allowed, on the real engine."""
         home, elsewhere = ("Clinic", "canary"), ("Clinic", "elsewhere")
+        context = {"auth": {"transport": "canary"}, "now": moment("2026-01-01T00:00:00.000Z"), "input": {}}
         auditor = Entity(("Auditor", "canary"), {"clinic": ref(home), "active": True}, (("Role", "auditor"),))
-        role = Entity(("Role", "auditor"))
         for clinic, expected in ((home, True), (elsewhere, False)):
             log = Entity(("AuditLog", "log"), {"clinic": ref(clinic)})
-            context = {"auth": {"transport": "canary"}, "now": moment("2026-01-01T00:00:00.000Z"), "input": {}}
-            request = Request(auditor.uid, "read_audit_log", log.uid, context, [auditor, role, log])
+            request = Request(auditor.uid, "read_audit_log", log.uid, context, [auditor, log])
             if self.decide(request).allowed is not expected:
                 raise Misconfigured(
                     "The policies fail their canary: an active auditor must be able to read this clinic's audit log"
                     " and no other clinic's."
                 )
+        agent = Entity(("Agent", "canary"), {"clinic": ref(home)}, (("Role", "intake_agent"),))
+        attrs = {"clinic": ref(home), "careTeam": [], "attending": [], "sensitivity": "N"}
+        patient = Entity(("Patient", "canary"), attrs)
+        about = {**context, "facts": {}, "input": {"patient_id": "canary"}}
+        for principal in (agent, auditor):
+            request = Request(principal.uid, "get_patient_record", patient.uid, about, [principal, patient])
+            if self.decide(request).allowed:
+                raise Misconfigured(
+                    "The policies fail their canary: no agent without a consultation, and no auditor, may read a"
+                    " patient's record."
+                )
+
+
+def folder_of(chosen: Path | None) -> Path:
+    """Where policies are: the folder somebody chose, or the shipped one."""
+    return _shipped() if chosen is None else chosen
 
 
 def _shipped() -> Path:
@@ -263,30 +336,3 @@ def moment(timestamp: str) -> dict[str, Any]:
 def text_digest(text: str) -> str:
     """SHA-256 of a text, in hex: the name a policy set has on the audit log."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _named(policies: Iterable[Mapping[str, Any]]) -> dict[str, Policy]:
-    named: dict[str, Policy] = {}
-    for policy in policies:
-        annotations = {key: value or "" for key, value in policy.get("annotations", {}).items()}
-        name = annotations.get("id", "")
-        if not name:
-            raise Misconfigured("Every policy needs an @id: the audit log names policies by it.")
-        if name in named:
-            raise Misconfigured(f"Two policies have the @id {name!r}.")
-        named[name] = Policy(name, policy["effect"], annotations)
-    return named
-
-
-_ACTION = re.compile(
-    r'action\s+"?([A-Za-z_]\w*)"?\s*(?:in\s*\[[^\]]*\]\s*)?appliesTo\s*\{[^;]*?input:\s*(\{[^{}]*\})', re.DOTALL
-)
-
-
-def _actions(schema: str) -> dict[str, str]:
-    """The actions that apply to something, each with its `input` record; groups have no `appliesTo`."""
-    return {name: " ".join(record.split()) for name, record in _ACTION.findall(schema)}
-
-
-def _fields(record: str) -> set[str]:
-    return {"".join(field.split()) for field in record.strip("{} ").split(",") if field.strip()}

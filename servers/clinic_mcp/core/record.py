@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from clinic_mcp.audit.event import Draft, Phase, commitment, uuid7
 from clinic_mcp.core.clinic import now
 from clinic_mcp.core.errors import ClinicError, Unauthenticated
 from clinic_mcp.core.identity import Caller
-from clinic_mcp.core.policy import Decision, PolicySet
+from clinic_mcp.core.policy import Decision, PolicySet, Request
 from clinic_mcp.core.tokens import Claims
 from clinic_mcp.core.tool import Target, Tool
 
@@ -41,7 +41,10 @@ class Call:
         origin: Facts of the request that are safe to record: `call`, `network`, `client`.
         caller: Who calls, once identified.
         target: What the call is about, once understood.
+        policies: The policies in force when it was decided.
+        request: What they were asked.
         decision: What the policies said, once asked.
+        disclosed: Patients its answer speaks of, beside those it was asked about.
         recorded: Whether an event of it is on the record.
         understood: All of that together, once the call can be decided.
         closing: The event that must be durable before the answer leaves.
@@ -61,7 +64,10 @@ class Call:
     clock: int = field(default_factory=time.perf_counter_ns)
     caller: Caller | None = None
     target: Target | None = None
+    policies: PolicySet | None = None
+    request: Request | None = None
     decision: Mapping[str, Any] | None = None
+    disclosed: Sequence[str] = ()
     recorded: bool = False
     understood: Understood | None = None
     closing: Draft | None = None
@@ -80,7 +86,7 @@ class Call:
 
     @property
     def patients(self) -> tuple[str, ...]:
-        return self.target.patients if self.target else ()
+        return (*(self.target.patients if self.target else ()), *self.disclosed)
 
 
 def decided(decision: Decision, policies: PolicySet) -> dict[str, Any]:
@@ -107,10 +113,20 @@ def intent(call: Call) -> Draft:
     """The event that stands on the record before an allowed call runs."""
     body = {
         "decision": call.decision,
-        "purpose": "TREAT",  # HL7 v3 ActReason: treatment
+        "purpose": _purpose(call),
         "commitments": {"arguments": commitment(dict(call.arguments))},
     }
     return _draft(call, Phase.INTENT, "call.allowed", body)
+
+
+def _purpose(call: Call) -> str:
+    """HL7 v3 PurposeOfUse: treatment, unless a policy that allowed the call names another (`BTG`, break the glass)."""
+    named = (
+        (call.policies.policies[one].annotations for one in call.decision["policies"])
+        if call.policies and call.decision
+        else ()
+    )
+    return next((annotations["purpose"] for annotations in named if "purpose" in annotations), "TREAT")
 
 
 def success(call: Call, content: Mapping[str, Any], effect: Mapping[str, str] | None = None) -> Draft:
@@ -146,7 +162,23 @@ def _draft(call: Call, phase: Phase, code: str, facts: Mapping[str, Any]) -> Dra
             "action": call.tool.name,
             "resource": {"type": kind, "id": name, "known": call.target.known},
         }
-    return Draft(phase, code, call.call_id, _present(body), call.patients)
+    slices: dict[str, str] = {}
+    if call.request is not None and "decision" in body:
+        body["cedar"] |= {"context": _kept(call), "slice": call.request.slice_digest}
+        slices[call.request.slice_digest] = call.request.slice_text
+    return Draft(phase, code, call.call_id, _present(body), call.patients, slices)
+
+
+def _kept(call: Call) -> dict[str, Any]:
+    """The context a decision was made in, to be asked again later: without the time and the transport, which the
+    event has anyway, and with empty texts where an argument is not one the log may keep."""
+    assert call.request is not None and call.tool is not None  # noqa: S101, PT018 - the caller looked
+    context = {key: value for key, value in call.request.context.items() if key not in ("auth", "now")}
+    kept = call.tool.kept
+    context["input"] = {
+        key: value if key in kept else type(value)() for key, value in call.request.context["input"].items()
+    }
+    return context
 
 
 def _who(call: Call) -> dict[str, Any]:

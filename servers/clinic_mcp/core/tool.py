@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, Protocol, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy import Connection, Table
@@ -16,7 +16,7 @@ from clinic_mcp.core.policy import Entity
 
 PatientId = Annotated[str, Field(pattern=r"^P[0-9]{3,12}$", description="The patient's id, e.g. P001")]
 SessionId = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,63}$", description="The consultation's session id")
+    str, Field(pattern=r"^C-[0-9a-f]{16}$", description="The consultation's session id, e.g. C-0123456789abcdef")
 ]
 
 
@@ -26,7 +26,7 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-ArgumentsT = TypeVar("ArgumentsT", bound=Arguments)
+ArgumentsT_contra = TypeVar("ArgumentsT_contra", bound=Arguments, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,31 @@ class Target:
         resource: The Cedar resource with the attributes the policies need.
         patients: Ids of the patients the call asks about.
         facts: Server-computed context, where the action has any.
+        entities: What the resource refers to, where policies look into that, too.
         known: Whether the record exists: for the audit log, never for the caller.
     """
 
     resource: Entity
     patients: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] | None = None
+    entities: tuple[Entity, ...] = ()
     known: bool = True
+
+
+class May(Protocol):
+    """Asks the policies whether the caller of a running tool may also do something else."""
+
+    def __call__(self, action: str, inputs: Mapping[str, Any], target: Target) -> bool:
+        """Whether the caller may do `action` with `inputs` to `target`."""
+
+
+class TargetOf(Protocol[ArgumentsT_contra]):
+    """Finds the record a call is about, with what the policies need to know of it."""
+
+    def __call__(
+        self, connection: Connection, arguments: ArgumentsT_contra, clinic_id: str, caller: Caller, /
+    ) -> Target:
+        """The target; a record nobody knows looks like one nobody may see."""
 
 
 @dataclass
@@ -55,6 +73,10 @@ class Work:
         caller: Who calls.
         call_id: The audit call id that every written row carries.
         clinic_id: The clinic this server serves.
+        started: When the call came in, ISO 8601 in UTC.
+        facts: What the server computed for the decision: a write looks again whether it still holds.
+        may: Asks the policies about something else the same caller might do.
+        disclosed: Set by a tool: ids of the patients its answer speaks of, beside those it was asked about.
         effect: Set by a write tool: which row it wrote, for the audit log.
     """
 
@@ -62,20 +84,25 @@ class Work:
     caller: Caller
     call_id: str
     clinic_id: str
+    started: str
+    facts: Mapping[str, Any]
+    may: May
+    disclosed: list[str] = field(default_factory=list)
     effect: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
-class Tool(Generic[ArgumentsT]):
+class Tool(Generic[ArgumentsT_contra]):
     """One tool of a server."""
 
     name: str
     title: str
     description: str
-    arguments: type[ArgumentsT]
-    target: Callable[[Connection, ArgumentsT, str], Target]
-    run: Callable[[Work, ArgumentsT], Any]
+    arguments: type[ArgumentsT_contra]
+    target: TargetOf[ArgumentsT_contra]
+    run: Callable[[Work, ArgumentsT_contra], Any]
     writes: bool
+    kept: frozenset[str]
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
     wraps: bool
@@ -116,17 +143,25 @@ class ServerTools:
         self,
         *,
         title: str,
-        arguments: type[ArgumentsT],
-        target: Callable[[Connection, ArgumentsT, str], Target],
+        arguments: type[ArgumentsT_contra],
+        target: TargetOf[ArgumentsT_contra],
+        kept: Iterable[str] = (),
         writes: bool = False,
-    ) -> Callable[[Callable[[Work, ArgumentsT], Any]], Callable[[Work, ArgumentsT], Any]]:
+    ) -> Callable[[Callable[[Work, ArgumentsT_contra], Any]], Callable[[Work, ArgumentsT_contra], Any]]:
         """Register a function as a tool of its own name; its docstring is what the model reads.
+
+        Args:
+            title: What people read.
+            arguments: The model of what it takes.
+            target: Finds the record a call is about, for whom it is asked.
+            kept: The arguments that the audit log may keep as they are: ids, codes and numbers, no text.
+            writes: Whether it changes anything.
 
         Raises:
             Misconfigured: The function has no docstring or no return type.
         """
 
-        def register(run: Callable[[Work, ArgumentsT], Any]) -> Callable[[Work, ArgumentsT], Any]:
+        def register(run: Callable[[Work, ArgumentsT_contra], Any]) -> Callable[[Work, ArgumentsT_contra], Any]:
             name = run.__name__
             returns = get_type_hints(run).get("return")
             if not run.__doc__ or returns is None:
@@ -146,6 +181,7 @@ class ServerTools:
                 target=target,
                 run=run,
                 writes=writes,
+                kept=frozenset(kept),
                 input_schema=arguments.model_json_schema(),
                 output_schema=output,
                 wraps=wraps,

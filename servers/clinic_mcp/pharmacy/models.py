@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, false
 
 from clinic_mcp.core.db import metadata
 
@@ -19,6 +19,7 @@ inventory_items = Table(
     Column("classes", Text, nullable=False),  # allergy-relevant classes, space-separated
     Column("atc", String(7), nullable=False),  # WHO ATC code
     Column("alternatives", Text, nullable=False, default=""),  # ids of listed equivalents, space-separated
+    Column("controlled", Boolean, nullable=False, server_default=false()),  # no agent prescribes it
     Column("source", Text, nullable=False),
     Column("call_id", String(36)),
 )
@@ -34,6 +35,7 @@ stock_entries = Table(
     Column("lot", String(64), nullable=False),
     Column("expires", String(10), nullable=False),  # ISO 8601 date; expired stock never counts
     Column("recorded", String(32), nullable=False),
+    Column("prescription_id", String(64)),  # what a dispensed entry was dispensed for
     Column("call_id", String(36)),
     Index("ix_stock_entries_item", "item_id", "expires"),
 )

@@ -69,7 +69,7 @@ def stock_of(connection: Connection, medication_name: str, clinic_id: str) -> St
             "quantity": 0,
             "note": "Not found in the pharmacy's formulary.",
         }
-    quantity = _on_hand(connection, item.id)
+    quantity = on_hand(connection, item.id)
     found: Stock = {
         "medication": item.medication,
         "generic_name": item.generic_name,
@@ -95,7 +95,8 @@ def _find(connection: Connection, name: str, clinic_id: str) -> Row[tuple[object
     return None
 
 
-def _on_hand(connection: Connection, item_id: str) -> int:
+def on_hand(connection: Connection, item_id: str) -> int:
+    """What is on the shelf of an item and not expired, in its unit."""
     today = datetime.now(UTC).date().isoformat()
     return int(connection.execute(_ON_HAND, {"id": item_id, "today": today}).scalar_one())
 
@@ -104,7 +105,7 @@ def _alternatives(connection: Connection, item: Row[tuple[object, ...]], clinic_
     found: list[Alternative] = []
     for item_id in item.alternatives.split():
         other = connection.execute(_ITEM, {"id": item_id, "clinic": clinic_id}).first()
-        quantity = _on_hand(connection, item_id) if other is not None else 0
+        quantity = on_hand(connection, item_id) if other is not None else 0
         if other is not None and quantity > 0:
             found.append({"medication": other.medication, "quantity": quantity, "unit": other.unit})
     return found

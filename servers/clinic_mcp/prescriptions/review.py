@@ -9,8 +9,9 @@ drug, a substitute, another dose, an unknown word that might be a drug, a senten
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 NOTHING_PRESCRIBED = re.compile(r"no (medication|medicine|prescription)s?( (needed|required|prescribed|today))?[.]?")
 """A line that says, alone, that nothing is prescribed; a valid prescription."""
@@ -39,6 +40,8 @@ class Medication:
         classes: Classes an allergy record can name.
         in_stock: Whether any unexpired unit is left.
         alternatives: Ids of listed equivalents.
+        atc: WHO ATC code.
+        controlled: Whether only a physician may prescribe it.
     """
 
     id: str
@@ -47,6 +50,13 @@ class Medication:
     classes: frozenset[str]
     in_stock: bool = True
     alternatives: tuple[str, ...] = ()
+    atc: str = ""
+    controlled: bool = False
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The names interactions can be listed under."""
+        return self.classes | frozenset(self.names)
 
     @property
     def label(self) -> str:
@@ -88,6 +98,7 @@ def review(
     formulary: Sequence[Medication],
     allergy_classes: frozenset[str],
     allergy_status: str,
+    overridden: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Review:
     """Compare a prescription with what the clinician signed.
 
@@ -97,6 +108,7 @@ def review(
         formulary: The clinic's medications.
         allergy_classes: Classes the patient is recorded as allergic to.
         allergy_status: `known`, `none_known` or `never_asked`.
+        overridden: By guardrail, the items a physician has overridden it for in person.
     """
     result = Review()
     signed = [
@@ -117,11 +129,19 @@ def review(
         for instruction in found:
             result.items.append(instruction.item)
             _compare(result, instruction, signed)
-            _check_allergy(result, instruction.item, allergy_classes)
+            if instruction.item.id not in overridden.get("allergy", ()):
+                _check_allergy(result, instruction.item, allergy_classes)
     _check_complete(result, signed)
-    if result.items and allergy_status == "never_asked":
+    asked_about = {item.id for item in result.items} <= overridden.get("never_asked", frozenset())
+    if allergy_status == "never_asked" and not asked_about:
         result.find("allergies-never-asked", "stop", "The patient's allergies were never asked for.")
     return result
+
+
+def named_in(text: str, formulary: Sequence[Medication]) -> list[Medication]:
+    """The medications of the formulary that a text names, each once, whatever it says about them."""
+    found = {item.id: item for sentence in _sentences(text) for _, item in _places(sentence, formulary)}
+    return list(found.values())
 
 
 @dataclass(frozen=True)

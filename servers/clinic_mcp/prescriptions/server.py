@@ -15,7 +15,9 @@ SERVER = ServerTools(
 )
 
 
-@SERVER.tool(title="Record the prescription", arguments=Record, target=entities.consultation, writes=True)
+@SERVER.tool(
+    title="Record the prescription", arguments=Record, target=entities.consultation, kept=["session_id"], writes=True
+)
 def record_prescription(work: Work, arguments: Record) -> str:
     """Record the final prescription for a consultation, one medication a line. Works once per sign-off: a repeat with
     the same text answers the same. Returns one sentence: that it is recorded, or that it is kept as a draft a

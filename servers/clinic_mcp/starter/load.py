@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Table, insert, select
 
 from clinic_mcp.core.clinic import people
 from clinic_mcp.knowledge_base.models import articles
-from clinic_mcp.patient_records.models import allergies, care_team, conditions, patients
+from clinic_mcp.patient_records.models import allergies, care_team, conditions, medication_statements, patients
 from clinic_mcp.pharmacy.models import inventory_items, stock_entries
+from clinic_mcp.prescriptions.models import interactions
 
 STARTER_CALL = "starter"
 """`call_id` of starter rows: no call wrote them."""
@@ -33,6 +34,7 @@ def load(connection: Connection, clinic_id: str) -> dict[str, int]:
         "people": _people(connection, clinic_id),
         "patients": _patients(connection, clinic_id),
         "inventory_items": _pharmacy(connection, clinic_id),
+        "interactions": _interactions(connection, clinic_id),
         "articles": _knowledge(connection, clinic_id),
     }
 
@@ -54,7 +56,7 @@ def _patients(connection: Connection, clinic_id: str) -> int:
     common = {"clinic_id": clinic_id, "call_id": STARTER_CALL}
     teams, added = _read("people")["care_team"], 0
     for patient in _read("patients")["patients"]:
-        allergic, history = patient.pop("allergies"), patient.pop("conditions")
+        allergic, history, taken = (patient.pop(part) for part in ("allergies", "conditions", "medication"))
         if not _add(connection, patients, {**patient, **common}):
             continue
         added += 1
@@ -85,6 +87,15 @@ def _patients(connection: Connection, clinic_id: str) -> int:
                     **common,
                 },
             )
+        for number, entry in enumerate(taken, 1):
+            row = {
+                "id": f"{patient['id']}-M{number}",
+                "patient_id": patient["id"],
+                "status": "active",
+                **entry,
+                **common,
+            }
+            connection.execute(insert(medication_statements), row)
     return added
 
 
@@ -109,6 +120,13 @@ def _pharmacy(connection: Connection, clinic_id: str) -> int:
             }
             connection.execute(insert(stock_entries), entry)
     return added
+
+
+def _interactions(connection: Connection, clinic_id: str) -> int:
+    document = _read("interactions")
+    common = {"source": document["source"], "reviewed": document["reviewed"]}
+    common |= {"clinic_id": clinic_id, "call_id": STARTER_CALL}
+    return sum(_add(connection, interactions, {**pair, **common}) for pair in document["interactions"])
 
 
 def _knowledge(connection: Connection, clinic_id: str) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from support.calls import NOTES, PRESCRIPTION
 from support.clinic import OPERATOR, Clinic
 from support.servers import Process, headers, request, serving
 
@@ -80,12 +79,12 @@ def test_prescriptions_are_recorded_once_whenever_the_server_is_killed(clinic: C
     with clinic.desk() as desk:
         for _ in range(CALLS):
             session = str(desk.open(OPERATOR, "P001", "fever")["session_id"])
-            desk.sign_off("dr-osei", session, NOTES)
+            desk.sign_off("dr-osei", session, "Rest and fluids.")
             sessions.append(session)
     jobs = {
         session: (
             "record_prescription",
-            {"session_id": session, "prescription": PRESCRIPTION},
+            {"session_id": session, "prescription": "No medication needed."},
             clinic.tokens.grant(session, "prescription_agent", audience="prescriptions"),
         )
         for session in sessions

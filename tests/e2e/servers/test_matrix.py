@@ -89,6 +89,13 @@ TRANSPORTS = ("stdio", "http")
 ON_SSE = ("get_patient_record", "record_prescription")
 TOOLS_ON = [(tool, transport) for tool in EXPECTED for transport in TRANSPORTS] + [(tool, "sse") for tool in ON_SSE]
 each_tool = pytest.mark.parametrize(("tool", "transport"), TOOLS_ON)
+AGENTS_TOOLS = [at for at in TOOLS_ON if EXPECTED[at[0]].person is None]
+PEOPLES_TOOLS = [at for at in TOOLS_ON if EXPECTED[at[0]].person is not None]
+each_tool_about_a_record = pytest.mark.parametrize(
+    ("tool", "transport"), [at for at in TOOLS_ON if EXPECTED[at[0]].foreign is not None]
+)
+each_agents_tool = pytest.mark.parametrize(("tool", "transport"), AGENTS_TOOLS)
+each_peoples_tool = pytest.mark.parametrize(("tool", "transport"), PEOPLES_TOOLS)
 
 
 def test_the_table_has_a_row_for_every_tool_and_no_other() -> None:
@@ -102,17 +109,24 @@ def test_the_right_grant_is_answered_and_recorded_before_and_after(desk: Desk, t
     caller = desk.caller(row.server, transport)
     session = clinic.consult(notes=NOTES)
     log = AuditReader(clinic, row.server)
-    answer = caller.call(tool, row.own(session), _grant(clinic, session, row))
+    arguments = row.own(clinic, session)
+    log.mark()
+    answer = caller.call(tool, arguments, row.right(clinic, session))
     assert answer.code == "ok", answer.text
     assert log.phases() == [INTENT, DONE]
     intent, outcome = log.events()
     assert intent["call_id"] == outcome["call_id"]
     for event in (intent, outcome):
         assert event["call"]["tool"] == tool
-        assert event["agent"] == {"id": row.agent}
-        assert event["session"]["consultation"] == session
+        if row.person is None:
+            assert event["agent"] == {"id": row.agent}
+            assert event["session"]["consultation"] == session
+        else:
+            assert event["principal"]["id"] == row.person
+            assert "agent" not in event
         assert event["network"]["transport"] == transport
-        assert event.get("patients", []) == (["P001"] if row.patients else [])
+    assert intent.get("patients", []) == ([row.about] if row.patients == "asked" else [])
+    assert (row.about in outcome.get("patients", [])) is (row.patients is not None)
     assert intent["decision"]["effect"] == "allow"
     assert intent["decision"]["errors"] == 0
     assert len(intent["decision"]["policies"]) == 1
@@ -122,20 +136,19 @@ def test_the_right_grant_is_answered_and_recorded_before_and_after(desk: Desk, t
         assert [entry["id"] for entry in written] == [outcome["effect"]["row"]]
 
 
-@each_tool
+@each_tool_about_a_record
 def test_somebody_elses_record_is_refused_in_the_same_words_whether_it_exists_or_not(
     desk: Desk, tool: str, transport: str
 ) -> None:
     row, clinic = EXPECTED[tool], desk.clinic
-    if row.foreign is None or row.deny is None:
-        pytest.skip("its arguments name no patient's record")
+    assert row.foreign is not None
     caller = desk.caller(row.server, transport)
     session = clinic.consult(notes=NOTES)
     words: list[tuple[str, str, str | None]] = []
     texts: list[str] = []
     for arguments in row.foreign(clinic):
         log = AuditReader(clinic, row.server)
-        answer = caller.call(tool, arguments, _grant(clinic, session, row))
+        answer = caller.call(tool, arguments, row.right(clinic, session))
         assert answer.code == "refused"
         assert log.phases() == [REFUSED]
         event = log.events()[0]
@@ -148,7 +161,7 @@ def test_somebody_elses_record_is_refused_in_the_same_words_whether_it_exists_or
     assert texts[0] == texts[1]
 
 
-@each_tool
+@each_agents_tool
 def test_the_grant_of_another_session_reaches_only_that_session(desk: Desk, tool: str, transport: str) -> None:
     """Where the arguments name a record it is refused; where they name none, the call is that other session's."""
     row, clinic = EXPECTED[tool], desk.clinic
@@ -156,7 +169,7 @@ def test_the_grant_of_another_session_reaches_only_that_session(desk: Desk, tool
     mine, other = clinic.consult(notes=NOTES), clinic.consult("P002", notes=NOTES)
     token = clinic.tokens.grant(other, row.agent, "P002", audience=row.server)
     log = AuditReader(clinic, row.server)
-    answer = caller.call(tool, row.own(mine), token)
+    answer = caller.call(tool, row.own(clinic, mine), token)
     events = log.events()
     assert {event["session"]["consultation"] for event in events} == {other}
     if row.foreign is None:
@@ -168,13 +181,13 @@ def test_the_grant_of_another_session_reaches_only_that_session(desk: Desk, tool
         assert row.deny in events[0]["decision"]["policies"]
 
 
-@each_tool
+@each_agents_tool
 def test_a_closed_consultation_ends_its_grants(desk: Desk, tool: str, transport: str) -> None:
     row, clinic = EXPECTED[tool], desk.clinic
     caller = desk.caller(row.server, transport)
     session = clinic.consult(notes=NOTES, closed=True)
     log = AuditReader(clinic, row.server)
-    answer = caller.call(tool, row.own(session), _grant(clinic, session, row))
+    answer = caller.call(tool, row.own(clinic, session), _grant(clinic, session, row))
     assert answer.code == "refused"
     assert "closed" in answer.text
     assert log.phases() == [REFUSED]
@@ -182,17 +195,33 @@ def test_a_closed_consultation_ends_its_grants(desk: Desk, tool: str, transport:
 
 
 @each_tool
-def test_the_wrong_agent_is_refused_by_default(desk: Desk, tool: str, transport: str) -> None:
+def test_the_wrong_agent_or_person_is_refused_by_default(desk: Desk, tool: str, transport: str) -> None:
     row, clinic = EXPECTED[tool], desk.clinic
     caller = desk.caller(row.server, transport)
     session = clinic.consult(notes=NOTES)
+    arguments = row.own(clinic, session)
     log = AuditReader(clinic, row.server)
-    answer = caller.call(tool, row.own(session), clinic.tokens.grant(session, row.wrong_agent, audience=row.server))
+    answer = caller.call(tool, arguments, row.wrong(clinic, session))
     assert answer.code == "refused"
     assert log.phases() == [REFUSED]
     event = log.events()[0]
     assert event["decision"]["policies"] == ["default-deny"]
-    assert event["agent"] == {"id": row.wrong_agent}
+    assert (event["agent"] if row.person is None else event["principal"])["id"] == row.wrong_agent
+
+
+@each_peoples_tool
+def test_what_people_do_in_person_is_refused_to_every_agent(desk: Desk, tool: str, transport: str) -> None:
+    row, clinic = EXPECTED[tool], desk.clinic
+    caller = desk.caller(row.server, transport)
+    session = clinic.consult(notes=NOTES)
+    arguments = row.own(clinic, session)
+    for agent in ("intake_agent", "prescription_agent"):
+        log = AuditReader(clinic, row.server)
+        answer = caller.call(tool, arguments, clinic.tokens.grant(session, agent, audience=row.server))
+        assert answer.code == "refused"
+        assert "with their own token" in answer.text
+        assert log.phases() == [REFUSED]
+        assert "no-agent-in-person" in log.events()[0]["decision"]["policies"]
 
 
 @each_tool
@@ -204,13 +233,14 @@ def test_a_credential_that_identifies_nobody_is_refused_and_recorded(
     caller = desk.caller(row.server, transport)
     session = clinic.consult(notes=NOTES)
     log = AuditReader(clinic, row.server)
-    token = wrong.token(clinic, session, row)
+    token, arguments = wrong.token(clinic, session, row), row.own(clinic, session)
+    log.mark()
     if not wrong.at_gate:
-        answer = caller.call(tool, row.own(session), token)
+        answer = caller.call(tool, arguments, token)
     elif transport == "sse":
-        answer = caller.post("/messages/?session_id=00000000000000000000000000000000", tool, row.own(session), token)
+        answer = caller.post("/messages/?session_id=00000000000000000000000000000000", tool, arguments, token)
     else:
-        answer = caller.knock(tool, row.own(session), token)
+        answer = caller.knock(tool, arguments, token)
     if wrong.at_gate and transport != "stdio":
         assert answer.code == "http-401"
         assert answer.content["error"] == "invalid_token"
@@ -239,7 +269,9 @@ def test_an_unknown_tool_and_a_bad_argument_are_refused_and_recorded(desk: Desk,
     assert log.phases() == [("decision", "call.unknown_tool")]
     assert "tool" not in log.events()[0]["call"], "a name the caller chose is not on the record"
     log.mark()
-    answer = caller.call(tool, {**row.own(session), "clinic_id": "elsewhere"}, token)
+    arguments = row.own(clinic, session)
+    log.mark()
+    answer = caller.call(tool, {**arguments, "clinic_id": "elsewhere"}, token)
     assert answer.code == "invalid_arguments"
     assert "elsewhere" not in answer.text
     assert log.phases() == [("decision", "call.invalid_arguments")]

@@ -19,17 +19,17 @@ from support.log import AuditReader
 from support.servers import answers, free_port, headers, request, serving
 from support.waiting import eventually
 
-PARTS = ["consultations", "patient-records", "knowledge-base", "pharmacy", "prescriptions"]
+PARTS = ["consultations", "patient-records", "knowledge-base", "pharmacy", "prescriptions", "desk"]
 
 
-def free_block(size: int = 5) -> int:
-    """The first of five neighbouring ports nobody uses now."""
+def free_block(size: int = 6) -> int:
+    """The first of six neighbouring ports nobody uses now."""
     for _ in range(50):
         base = min(free_port(), 60_000)
         with socket.socket() as probe:
             if all(probe.connect_ex(("127.0.0.1", base + offset)) for offset in range(size)):
                 return base
-    raise AssertionError("no five free ports in a row")
+    raise AssertionError("no six free ports in a row")
 
 
 @contextmanager
@@ -75,12 +75,12 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_up_starts_five_parts_restarts_a_killed_one_and_stops_all(clinic: Clinic) -> None:
+def test_up_starts_every_part_restarts_a_killed_one_and_stops_all(clinic: Clinic) -> None:
     base = free_block()
     with up(clinic, base) as child:
         parts = shown(child)
         assert [part["part"] for part in parts] == PARTS
-        assert all(answers(base + offset) for offset in range(5))
+        assert all(answers(base + offset) for offset in range(len(PARTS)))
         token = clinic.tokens.person("dr-osei")
         pharmacy = f"http://127.0.0.1:{base + 3}/mcp"
         body = request("check_pharmacy_inventory", {"medication_name": "Paracetamol"})
@@ -96,12 +96,12 @@ def test_up_starts_five_parts_restarts_a_killed_one_and_stops_all(clinic: Clinic
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not answers(base + 3), 5)
         eventually(asked, 20)
-        assert all(answers(base + offset) for offset in range(5))
+        assert all(answers(base + offset) for offset in range(len(PARTS)))
         started = time.monotonic()
         child.terminate()
         assert child.wait(10) == 0
         assert time.monotonic() - started < 10
-    assert not any(answers(base + offset) for offset in range(5))
+    assert not any(answers(base + offset) for offset in range(len(PARTS)))
     assert all(gone(int(str(part["pid"]))) for part in parts)
     assert clinic.run("audit", "verify", code=None).returncode in (0, 3)
 
@@ -125,7 +125,11 @@ def test_an_idle_server_stops_at_once_and_says_so_in_the_log(clinic: Clinic, sig
         server.child.send_signal(sign)
         server.child.wait(5)
         assert "Traceback" not in server.lines()
-    assert log.phases() == [("lifecycle", "server.started"), ("lifecycle", "server.stopped")]
+    assert log.phases() == [
+        ("lifecycle", "server.started"),
+        ("admin", "policy.loaded"),
+        ("lifecycle", "server.stopped"),
+    ]
 
 
 def test_a_server_with_a_request_hanging_stops_within_ten_seconds(clinic: Clinic) -> None:
