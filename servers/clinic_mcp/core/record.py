@@ -188,7 +188,7 @@ def _who(call: Call) -> dict[str, Any]:
     kind, name = call.caller.principal.uid
     who: dict[str, Any] = {
         "principal": {"type": kind, "id": name, "roles": list(call.caller.roles), "clinic": claims.clinic},
-        "session": {"jti": claims.jti},
+        "session": _present({"jti": claims.jti, "issuer": claims.issuer}),
     }
     if claims.agent is not None:
         who["agent"] = {"id": claims.agent}
