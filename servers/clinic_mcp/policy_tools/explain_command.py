@@ -61,10 +61,10 @@ def _words(arguments: list[str]) -> dict[str, str]:
 def _of_call(
     tool: str, words: dict[str, str], person: str | None, agent: str | None, session: str | None, patient: str | None
 ) -> Explanation:
+    from clinic_mcp.audit.on_record import asking
     from clinic_mcp.core.policy import PolicySet, folder_of
     from clinic_mcp.policy_tools.asked import Who, asked
     from clinic_mcp.policy_tools.explain import explain as explained
-    from clinic_mcp.policy_tools.on_record import asking
 
     who = Who(person, agent, session, patient)
     with asking() as operator:
@@ -79,9 +79,9 @@ def _of_call(
 
 
 def _of_event(event: str) -> Explanation:
+    from clinic_mcp.audit.on_record import asking
     from clinic_mcp.core.policy import PolicySet, folder_of
     from clinic_mcp.policy_tools.explain import explain_recorded, find
-    from clinic_mcp.policy_tools.on_record import asking
 
     with asking() as operator:
         folder = folder_of(operator.settings.policies)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clinic_mcp.core.console import EXIT_CANNOT, AsJson, friendly, show_json, show_record, show_table
-from clinic_mcp.policy_tools.period import start_of
+from clinic_mcp.core.period import start_of
 from clinic_mcp.policy_tools.sections import Section, show_sections
 
 if TYPE_CHECKING:
+    from clinic_mcp.audit.on_record import Asking
     from clinic_mcp.core.policy import PolicySet
-    from clinic_mcp.policy_tools.on_record import Asking
     from clinic_mcp.policy_tools.recorded import Recorded
     from clinic_mcp.policy_tools.replay import Judged
 
@@ -78,8 +78,8 @@ def replay(
     Each is decided on what the policies saw then: its context and entities as the audit log keeps them.
     Exit: 0 none would flip, 1 some would, 4 none seen, but some decisions could not be judged.
     """
+    from clinic_mcp.audit.on_record import asking
     from clinic_mcp.core.policy import PolicySet
-    from clinic_mcp.policy_tools.on_record import asking
     from clinic_mcp.policy_tools.tools import check_fit
 
     begins, ends = start_of(since), start_of(until)

@@ -24,7 +24,7 @@ class Asking:
         """Say on the record what was asked.
 
         Args:
-            code: `policy.explained` or `policy.replayed`.
+            code: What was done, e.g. `policy.explained` or `audit.who`.
             asked: Ids, names and times; no free text.
             patients: Ids of the patients it is about.
 
@@ -41,8 +41,11 @@ class Asking:
 
 
 @contextmanager
-def asking() -> Iterator[Asking]:
+def asking(part: str = "policy") -> Iterator[Asking]:
     """The clinic that the environment names, and its log.
+
+    Args:
+        part: Whose chain of the log the reading goes to: `policy` or `audit`.
 
     Raises:
         Misconfigured: There is no such clinic.
@@ -54,7 +57,7 @@ def asking() -> Iterator[Asking]:
 
     settings = Settings()
     database = Database(settings.url)
-    log = AuditLog(database, Writer("policy", settings.id, f"clinic-mcp/{settings.id}"), announce=False)
+    log = AuditLog(database, Writer(part, settings.id, f"clinic-mcp/{settings.id}"), announce=False)
     try:
         yield Asking(settings, log)
     finally:

@@ -1,0 +1,1 @@
+"""What auditors ask of the log, each question an answer of bounded size."""
