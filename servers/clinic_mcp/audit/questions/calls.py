@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,10 @@ PHASES = (Phase.INTENT, Phase.DECISION, Phase.OUTCOME, Phase.UNAUTHENTICATED)
 """The phases a call's events can have."""
 DEEDS = (*PHASES, Phase.ADMIN, Phase.AUDIT_READ)
 """Those, and what people did beside tools: consultations, keys, people, and reading the log."""
+
+
+BATCH = 500
+"""Calls read from the database at a time."""
 
 
 @dataclass
@@ -111,6 +115,29 @@ def page(
     else:
         more = more if len(first) >= limit else None
     return Page(_load(connection, list(first), phases), more)
+
+
+def every(connection: Connection, *, since: str | None = None, until: str | None = None) -> Iterator[Call]:
+    """Every call of a period, the oldest first, a few hundred in memory at a time.
+
+    Args:
+        connection: An open read transaction: one picture of the log.
+        since: ISO 8601, from when on.
+        until: ISO 8601, until before when.
+    """
+    began = (Phase.INTENT, Phase.DECISION, Phase.UNAUTHENTICATED)  # one of them is each call's first event
+    last = 0
+    while True:
+        found = select(events.c.id, events.c.call_id).where(events.c.id > last, events.c.phase.in_(began))
+        if since is not None:
+            found = found.where(events.c.recorded >= since)
+        if until is not None:
+            found = found.where(events.c.recorded < until)
+        rows = connection.execute(found.order_by(events.c.id).limit(BATCH)).all()
+        if not rows:
+            return
+        last = rows[-1].id
+        yield from reversed(_load(connection, [row.call_id for row in rows], PHASES))
 
 
 def _load(connection: Connection, call_ids: Sequence[str], phases: Sequence[Phase]) -> list[Call]:

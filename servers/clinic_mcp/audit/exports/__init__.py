@@ -1,0 +1,1 @@
+"""The log in other people's formats: a table, FHIR AuditEvents, OCSF events."""
