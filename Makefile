@@ -19,6 +19,7 @@ lint: setup-dev       ## style and types
 
 bench: setup bench/.venv/.fastmcp  ## calls per second, latency, start-up and memory beside a bare SDK server
 	@$(SERVERS) bench/run.py
+	@$(SERVERS) bench/policy_cost.py
 
 setup: .venv/.servers agent/.venv/.agent
 setup-dev: setup .venv/.dev agent/.venv/.dev tests/oidc/node_modules/.installed
