@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from clinic_mcp.audit import keys
 from clinic_mcp.audit.event import GENESIS, canonical, project, uuid7
-from clinic_mcp.audit.verify import Report, Verdict, verify
+from clinic_mcp.audit.findings import Report, Verdict
+from clinic_mcp.audit.verify import verify
 from support.attacks import Event, altered, drop_triggers, events, paths, rewrite
 from support.calls import EXPECTED, NOTES, PRESCRIPTION
 from support.clinic import OPERATOR, Clinic
@@ -62,12 +64,13 @@ def prompt(copied: Clinic) -> Iterator[sqlite3.Connection]:
 
 
 def report(clinic: Clinic) -> Report:
+    pinned = list(keys.pinned(clinic.settings.keys / keys.PUBLIC))
     with clinic.database() as database, database.read() as connection:
-        return verify(connection)
+        return verify(connection, pinned)
 
 
 def followed(connection: sqlite3.Connection) -> list[tuple[int, Event]]:
-    """The events another event of their server follows. The last of each is the tree's to guard, which is to come."""
+    """The events another event of their server follows. The last of each is the tree's to guard."""
     found = events(connection)
     last = {event["writer"]["server"]: row_id for row_id, event in found}
     return [(row_id, event) for row_id, event in found if row_id not in last.values()]
@@ -80,6 +83,10 @@ def pick(connection: sqlite3.Connection, **wanted: str) -> tuple[int, Event]:
         for row_id, event in followed(connection)
         if all(event.get(name) == value for name, value in wanted.items())
     )
+
+
+def delete(connection: sqlite3.Connection, row_id: int) -> None:
+    connection.execute("DELETE FROM audit_events WHERE id = ?", (row_id,))
 
 
 def test_a_log_nobody_touched_is_whole(copied: Clinic) -> None:
@@ -166,11 +173,14 @@ def test_any_field_of_any_followed_event_altered_well_is_seen_and_named(
     assert not misnamed, f"{len(misnamed)} alterations name another event, e.g. {misnamed[0]}"
 
 
-@pytest.mark.xfail(strict=True, reason="the last event of a chain is guarded by the tree's checkpoints, still to come")
-def test_the_last_event_of_a_chain_altered_well_is_seen(copied: Clinic, prompt: sqlite3.Connection) -> None:
-    row_id, _event = [one for one in events(prompt) if one[1]["writer"]["server"] == "patient-records"][-1]
-    rewrite(prompt, row_id, lambda event: {**event, "recorded": "2020-01-01T00:00:00.000Z"})
-    assert report(copied).verdict is Verdict.ALTERED
+def test_the_last_event_of_a_chain_altered_well_is_seen_once_it_is_sequenced(copied: Clinic) -> None:
+    copied.run("audit", "sequence")
+    with copied.sql() as prompt:
+        drop_triggers(prompt)
+        row_id, event = [one for one in events(prompt) if one[1]["writer"]["server"] == "patient-records"][-1]
+        rewrite(prompt, row_id, lambda event: {**event, "recorded": "2020-01-01T00:00:00.000Z"})
+    found = report(copied)
+    assert (found.verdict, found.event_id) == (Verdict.ALTERED, event["event_id"])
 
 
 def test_a_refusal_turned_into_a_permission_is_seen(copied: Clinic, prompt: sqlite3.Connection) -> None:
@@ -186,10 +196,6 @@ def test_a_refusal_turned_into_a_permission_is_seen(copied: Clinic, prompt: sqli
 
     rewrite(prompt, row_id, allow)
     assert report(copied).verdict is Verdict.ALTERED
-
-
-def delete(connection: sqlite3.Connection, row_id: int) -> None:
-    connection.execute("DELETE FROM audit_events WHERE id = ?", (row_id,))
 
 
 def test_an_event_deleted_from_the_middle_is_seen(copied: Clinic, prompt: sqlite3.Connection) -> None:
@@ -279,17 +285,33 @@ def test_what_stands_beside_the_events_is_checked_too(
     assert copied.run("audit", "verify", code=1).returncode == 1
 
 
+def cut_after(connection: sqlite3.Connection, tool: str) -> Event:
+    """Remove what patient-records wrote after its last intent of a tool; that intent."""
+    mine = [one for one in events(connection) if one[1]["writer"]["server"] == "patient-records"]
+    row_id, event = [one for one in mine if one[1]["phase"] == "intent" and one[1]["call"]["tool"] == tool][-1]
+    for other, _later in mine:
+        if other > row_id:
+            delete(connection, other)
+    return event
+
+
 def test_an_intent_whose_outcome_is_missing_at_the_end_is_in_doubt(copied: Clinic, prompt: sqlite3.Connection) -> None:
     """The end of a chain may be what a killed process never wrote: in doubt, exit code 3, not altered."""
-    found = events(prompt)
-    intents = [one for one in found if one[1]["phase"] == "intent" and one[1]["writer"]["server"] == "patient-records"]
-    row_id, event = intents[-1]
-    later = [one[0] for one in found if one[0] > row_id and one[1]["writer"]["server"] == "patient-records"]
-    for other in later:
-        delete(prompt, other)
+    event = cut_after(prompt, "find_patients")
+    prompt.execute("DELETE FROM emergency_access")
+    prompt.execute("DELETE FROM review_items")
     shown = copied.json("audit", "verify", code=3)
     assert shown["verdict"] == "in_doubt"
-    assert shown["in_doubt"] == [event["call_id"]]
+    assert event["call_id"] in shown["in_doubt"]
+
+
+def test_an_intent_whose_row_is_there_and_whose_outcome_is_not_was_altered(
+    copied: Clinic, prompt: sqlite3.Connection
+) -> None:
+    """A row and its call's outcome are committed together."""
+    cut_after(prompt, "request_emergency_access")
+    shown = copied.json("audit", "verify", code=1)
+    assert "emergency_access" in shown["problem"]
 
 
 def test_an_outcome_deleted_from_the_middle_is_altered_and_not_merely_in_doubt(

@@ -12,19 +12,26 @@ from clinic_mcp.audit.event import canonical, project
 Event = dict[str, Any]
 
 
-def drop_triggers(connection: sqlite3.Connection) -> None:
+def drop_triggers(connection: Any) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        found = (
+            "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE tgname LIKE 'audit_%' AND NOT tgisinternal"
+        )
+        for name, table in connection.execute(found).fetchall():
+            connection.execute(f"DROP TRIGGER {name} ON {table}")
+        return
     for row in connection.execute(
         "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'audit_%'"
     ).fetchall():
         connection.execute(f"DROP TRIGGER {row[0]}")
 
 
-def events(connection: sqlite3.Connection) -> list[tuple[int, Event]]:
+def events(connection: Any) -> list[tuple[int, Event]]:
     rows = connection.execute("SELECT id, leaf FROM audit_events ORDER BY id").fetchall()
     return [(row[0], json.loads(row[1])) for row in rows]
 
 
-def rewrite(connection: sqlite3.Connection, row_id: int, change: Callable[[Event], Event]) -> None:
+def rewrite(connection: Any, row_id: int, change: Callable[[Event], Event]) -> None:
     """Change an event well: its bytes stay canonical and its columns follow."""
     (leaf,) = connection.execute("SELECT leaf FROM audit_events WHERE id = ?", (row_id,)).fetchone()
     record = change(json.loads(leaf))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from clinic_mcp.core.console import AsJson, friendly, show_json, show_record, show_table
+from clinic_mcp.audit import proof_commands, tree_commands, verify_command
+from clinic_mcp.audit.reading import reading
+from clinic_mcp.core.console import AsJson, friendly, show_json, show_table
 
-app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log.")
+app = typer.Typer(no_args_is_help=True, help="Read, verify, sign and prove the audit log.")
 
 
 @app.command("list")
@@ -38,7 +37,7 @@ def list_events(
     if decision:
         query = query.where(events.c.decision == decision)
     asked = {"command": "list", "patient": patient, "consultation": session, "decision": decision}
-    with _reading(asked, patient) as connection:
+    with reading(asked, patient) as connection:
         rows = list(reversed(connection.execute(query).all()))
     if as_json:
         show_json([json.loads(row.leaf) for row in rows])
@@ -60,53 +59,10 @@ def list_events(
     )
 
 
-@app.command()
-@friendly
-def verify(as_json: AsJson = False) -> None:
-    """Check that nothing in the log was altered, removed or reordered. Exit: 0 whole, 1 altered, 3 in doubt."""
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn
-
-    from clinic_mcp.audit.verify import verify as check
-
-    columns = (TextColumn("{task.description}"), TextColumn("{task.completed} events"), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    with _reading({"command": "verify"}) as connection, bar:
-        task = bar.add_task("Verifying the audit log", total=None)
-        report = check(connection, lambda count: bar.update(task, completed=count))
-    shown: dict[str, Any] = {
-        "verdict": report.verdict.name.lower(),
-        "events": report.events,
-        "writers": report.writers,
-        "problem": report.problem,
-        "event_id": report.event_id,
-        "in_doubt": report.in_doubt,
-    }
-    if as_json:
-        show_json(shown)
-    else:
-        show_record("Audit log", {key: value for key, value in shown.items() if value not in (None, [])})
-    raise typer.Exit(int(report.verdict))
-
-
-@contextmanager
-def _reading(asked: dict[str, Any], patient: str | None = None) -> Iterator[Any]:
-    """A read of the log by whoever sits at the machine; the read is on the record before anything is shown."""
-    from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
-    from clinic_mcp.audit.log import AuditLog
-    from clinic_mcp.core.db import Database
-    from clinic_mcp.core.settings import Settings
-
-    settings = Settings()
-    database = Database(settings.url)
-    try:
-        log = AuditLog(database, Writer("audit", settings.id, f"clinic-mcp/{settings.id}"), announce=False)
-        body = {
-            "principal": {"type": "Operator", "id": getpass.getuser(), "clinic": settings.id},
-            "asked": {key: value for key, value in asked.items() if value is not None},
-        }
-        log.append(Draft(Phase.AUDIT_READ, f"audit.{asked['command']}", uuid7(), body, (patient,) if patient else ()))
-        with database.read() as connection:
-            yield connection
-    finally:
-        database.close()
+app.command("verify")(verify_command.verify)
+app.command("sequence")(tree_commands.sequence)
+app.command("checkpoint")(tree_commands.checkpoint)
+app.command("rotate-key")(tree_commands.rotate_key)
+app.command("prove")(proof_commands.prove)
+app.command("verify-proof")(proof_commands.verify_proof)
+app.command("export")(proof_commands.export)

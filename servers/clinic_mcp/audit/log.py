@@ -27,7 +27,7 @@ CLOSE_TIMEOUT = 1
 _LINK_LOCK = 0x636C696E6963  # "clinic": the advisory lock under which a writer finds the event it continues from
 KNOWN_SLICES = 10_000
 """Digests of kept entity slices that a writer remembers, at most: it asks the database about others."""
-_INSERT_EVENT = insert(events)
+_INSERT_EVENT = insert(events).inline()  # no RETURNING: nobody asks for the row's number
 _INSERT_PATIENT = insert(event_patients)
 
 
@@ -75,6 +75,7 @@ class AuditLog:
         self._held_durable = True
         self._seq = 0
         self._prev = GENESIS
+        self._in_doubt = False  # whether the last commit happened: its answer may have been lost with the connection
         self._kept_slices: set[str] = set()
         if announce:
             self.append(Draft(Phase.LIFECYCLE, "server.started", uuid7(), {}))
@@ -152,7 +153,7 @@ class AuditLog:
             known = set(connection.execute(select(policy_texts.c.digest)).scalars())
             for digest in texts.keys() - known:
                 row = {"digest": digest, "text": texts[digest], "first_used": now()}
-                connection.execute(insert(policy_texts), row)
+                connection.execute(_insert_once(policy_texts, sqlite=self.database.sqlite), row)
 
     def close(self) -> None:
         """Say that this process stops, and let go of the database.
@@ -219,6 +220,8 @@ class AuditLog:
 
     def _insert(self, connection: Connection, drafts: Sequence[Draft]) -> list[Event]:
         composed: list[Event] = []
+        if self._in_doubt:
+            self._catch_up(connection)
         if self._seq == 0 and drafts:
             after = self._link(connection)
             drafts = [replace(drafts[0], body={**drafts[0].body, "after": after}), *drafts[1:]]
@@ -239,6 +242,18 @@ class AuditLog:
         if patients:
             connection.execute(_INSERT_PATIENT, patients)
         return composed
+
+    def _catch_up(self, connection: Connection) -> None:
+        """Go on from this process's last event that is really on the record."""
+        last = connection.execute(
+            select(events.c.leaf, events.c.writer_seq)
+            .where(events.c.boot_id == self.writer.boot_id)
+            .order_by(events.c.writer_seq.desc())
+            .limit(1)
+        ).first()
+        if last is not None:
+            self._seq, self._prev = last.writer_seq + 1, leaf_hash(last.leaf)
+        self._in_doubt = False
 
     def _keep_slices(self, connection: Connection, texts: Mapping[str, str]) -> None:
         """Keep what the decisions of these events were made on, once for all that saw the same."""
@@ -276,6 +291,7 @@ class AuditLog:
 
     def _abandon(self) -> None:
         """Drop a connection whose state is in doubt; the next event opens a new one."""
+        self._in_doubt = True
         self._kept_slices.clear()  # what an unfinished transaction kept is not kept
         held, self._held = self._held, None
         if held is not None:

@@ -66,5 +66,35 @@ slices = Table(
     Column("first_used", String(32), nullable=False),
 )
 
-# The place of the Merkle tree: leaf indexes, nodes and checkpoints come in tables of their own beside these,
-# because a row of audit_events is never updated.
+# The Merkle tree comes in tables of its own beside these, because a row of audit_events is never updated.
+
+leaves = Table(
+    "audit_leaves",
+    metadata,
+    # Which event is which leaf of the tree. The event's id twice: by its row it is found, by its name it is missed.
+    Column("leaf_index", Integer, primary_key=True, autoincrement=False),
+    Column("event", Integer, nullable=False, unique=True),
+    Column("event_id", String(36), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+
+nodes = Table(
+    "audit_nodes",
+    metadata,
+    # The full subtrees above the leaves (RFC 6962, section 2.1): from level 1 on, positions from the left.
+    Column("level", Integer, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("hash", LargeBinary(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    # What the log signed, in the order it did; an idle log signs the same again.
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("size", Integer, nullable=False),
+    Column("root", String(44), nullable=False),  # base64, as in the note
+    Column("note", Text, nullable=False),
+    Column("recorded", String(32), nullable=False),
+)

@@ -2,88 +2,110 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, select
 
-from clinic_mcp.audit.event import GENESIS, canonical, leaf_hash, project
-from clinic_mcp.audit.models import event_patients, events, policy_texts, slices
+from clinic_mcp.audit.chains import Chains
+from clinic_mcp.audit.checkpoint import Signed
+from clinic_mcp.audit.domain import Effects
+from clinic_mcp.audit.event import canonical, project
+from clinic_mcp.audit.findings import Found, Report, Verdict
+from clinic_mcp.audit.growth import Growth, check_nodes
+from clinic_mcp.audit.merkle import Frontier
+from clinic_mcp.audit.models import event_patients
+from clinic_mcp.audit.note import Verifier
+from clinic_mcp.audit.since import trusted_edge
+from clinic_mcp.audit.source import BATCH, DatabaseSource, Kind, Source, Stored, columns_of
+from clinic_mcp.audit.witness import Outside
+from clinic_mcp.core.clinic import timestamp
 from clinic_mcp.core.policy import text_digest
 
-BATCH = 1_000
+UNSIGNED_FOR = timedelta(hours=1)
+"""An event that has waited this long for a checkpoint means that nobody sequences, or that somebody removed it."""
+REMEMBERED = 10_000
+"""Digests of texts that were looked up, remembered at most."""
+_WORDS: dict[Kind, str] = {"policies": "policy text", "slices": "entity slice"}
+Progress = Callable[[int], None]
 
 
-class Verdict(IntEnum):
-    """The exit code of `clinic-mcp audit verify`."""
-
-    WHOLE = 0
-    ALTERED = 1
-    TRUNCATED = 2
-    IN_DOUBT = 3
-    CANNOT_CHECK = 4
-
-
-@dataclass
-class Report:
-    """What verification found.
-
-    Args:
-        verdict: The worst of it.
-        events: Events read.
-        writers: Starts of a process that wrote.
-        problem: The first thing wrong, in a sentence.
-        event_id: The event it is about.
-        in_doubt: Calls with an intent and no outcome: whether they had an effect is not on the record.
-    """
-
-    verdict: Verdict = Verdict.WHOLE
-    events: int = 0
-    writers: int = 0
-    problem: str | None = None
-    event_id: str | None = None
-    in_doubt: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Chain:
-    """Where a writer's chain stands while the log is read in order."""
-
-    seq: int = -1
-    hash: str = GENESIS
-    event_id: str = ""
-
-
-class _Broken(Exception):
-    def __init__(self, sentence: str, event_id: str | None) -> None:
-        super().__init__(sentence)
-        self.event_id = event_id
-
-
-def verify(connection: Connection, progress: Callable[[int], None] = lambda _: None) -> Report:
-    """Check the whole log, streaming.
+def verify(
+    connection: Connection,
+    pinned: Collection[Verifier],
+    *,
+    outside: Sequence[Outside] = (),
+    since: Signed | None = None,
+    effects: Sequence[Table] = (),
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Check the log in the database, streaming.
 
     Args:
         connection: An open read transaction: one picture of the log.
+        pinned: The keys that may have signed checkpoints, the oldest first.
+        outside: Checkpoints that were kept elsewhere, in the order of their sizes.
+        since: Read in full only what came after this checkpoint; what came before must be what it says.
+        effects: The tables the servers' tools write.
         progress: Called with the number of events read so far.
     """
-    report = Report()
-    reader: _Reader | None = None
+    report, source = Report(), DatabaseSource(connection)
     try:
-        reader = _Reader(connection, report)
-        for row in _rows(connection):
-            reader.check(row)
-            report.events += 1
-            if report.events % BATCH == 0:
-                progress(report.events)
-        reader.finish()
-    except _Broken as broken:
-        report.verdict, report.problem, report.event_id = Verdict.ALTERED, str(broken), broken.event_id
-    progress(report.events)
-    report.writers = len(reader.chains) if reader is not None else 0
+        edge = Frontier() if since is None else trusted_edge(connection, since, pinned)
+        later = [one for one in outside if one.size >= edge.size]
+        growth = Growth(edge, source.checkpoints(edge.size), later, list(pinned), report)
+        chains, written = Chains(None if since is None else source), Effects(connection, effects)
+        ordered = connection.dialect.name == "sqlite"
+        reader = _Reader(source, growth, report, chains, written, ordered=ordered)
+        reader.read(progress)
+        written.check_rows()
+        if since is None:
+            reader.check_texts()
+            reader.check_patients(connection)
+            check_nodes(connection)
+        growth.check_signers()
+        reader.check_signed_lately()
+    except Found as found:
+        _tell(report, found)
+    return _concluded(report)
+
+
+def verify_source(
+    source: Source,
+    pinned: Collection[Verifier],
+    *,
+    outside: Sequence[Outside] = (),
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Check a log that was carried elsewhere: its events, chains, tree, checkpoints and texts, without a database.
+
+    Args:
+        source: The export.
+        pinned: As in `verify`.
+        outside: As in `verify`.
+        progress: As in `verify`.
+    """
+    report = Report()
+    try:
+        growth = Growth(Frontier(), source.checkpoints(0), outside, list(pinned), report)
+        reader = _Reader(source, growth, report, Chains())
+        reader.read(progress)
+        reader.check_texts()
+        growth.check_signers()
+        reader.check_signed_lately()
+    except Found as found:
+        _tell(report, found)
+    return _concluded(report)
+
+
+def _tell(report: Report, found: Found) -> None:
+    report.verdict, report.problem, report.event_id = found.verdict, str(found), found.event_id
+
+
+def _concluded(report: Report) -> Report:
     if report.verdict is Verdict.WHOLE and report.in_doubt:
         report.verdict = Verdict.IN_DOUBT
         report.problem = f"{len(report.in_doubt)} call(s) have an intent and no outcome: their effect is in doubt."
@@ -91,134 +113,199 @@ def verify(connection: Connection, progress: Callable[[int], None] = lambda _: N
 
 
 class _Reader:
-    def __init__(self, connection: Connection, report: Report) -> None:
-        self.connection = connection
-        self.report = report
-        self.chains: dict[str, _Chain] = {}
-        self.seen: dict[str, set[str]] = {}  # server → hashes a later start may continue from
-        self.open_calls: dict[str, str] = {}
-        self.policies = {row.digest: row.text for row in connection.execute(select(policy_texts))}
-        self.slices = self._read_slices()
-        self.last_id = 0
+    """Reads events in the tree's order and checks each against everything that says something about it."""
 
-    def check(self, row: Any) -> None:
-        record = self._decode(row)
-        self._check_columns(row, record)
-        self._check_chain(row, record)
-        self._check_phases(record)
-        self._check_policies(row, record)
-        self.last_id = row.id
+    def __init__(
+        self,
+        source: Source,
+        growth: Growth,
+        report: Report,
+        chains: Chains,
+        effects: Effects | None = None,
+        *,
+        ordered: bool = False,
+    ) -> None:
+        self._source = source
+        self._growth = growth
+        self._report = report
+        self._chains = chains
+        self._effects = effects
+        self._ordered = ordered  # whether an event without a place can only be newer than those that have one
+        self._loose = 0
+        self._texts: dict[Kind, set[str]] = {"policies": set(), "slices": set()}
+        self._indexed = 0  # a sum over what the patient index must hold: order does not matter, memory does
+        self._last_row = 0
+        self._unsigned: tuple[str, str] | None = None  # the oldest event under no checkpoint: when, and which
 
-    def finish(self) -> None:
-        for digest, text in self.policies.items():
-            if text_digest(text) != digest:
-                raise _Broken(f"The policy text kept under {digest[:12]}… was altered.", None)
-        self._check_patients()
-        self.report.in_doubt = list(self.open_calls)
+    def read(self, progress: Progress) -> None:
+        """All events, then what only their end can tell.
 
-    def _read_slices(self) -> set[str]:
-        """The digests of the kept entity slices, each checked against its text."""
-        known = set()
-        for row in self.connection.execution_options(yield_per=BATCH).execute(select(slices.c.digest, slices.c.text)):
-            if text_digest(row.text) != row.digest:
-                raise _Broken(f"The entity slice kept under {row.digest[:12]}… was altered.", None)
-            known.add(row.digest)
-        return known
-
-    def _decode(self, row: Any) -> dict[str, Any]:
+        Raises:
+            Found: Something is wrong.
+        """
+        report, placed = self._report, True
         try:
-            record = json.loads(row.leaf)
-            if not isinstance(record, dict) or canonical(record) != row.leaf:
-                raise ValueError
-        except (ValueError, TypeError) as exc:
-            raise _Broken(f"Event {row.event_id} was altered: its bytes are not an event's.", row.event_id) from exc
-        return record
+            for stored in self._source.events(self._growth.size):
+                if stored.index is None and placed:
+                    placed = False
+                    self._growth.finish()
+                self._check(stored)
+                if report.events % BATCH == 0:
+                    progress(report.events)
+            if placed:
+                self._growth.finish()
+        finally:
+            progress(report.events)
+            report.writers, report.in_doubt = self._chains.writers, self._chains.in_doubt
+        report.uncovered = max(self._growth.size - report.covered, 0) + self._loose
+        if self._growth.size and not report.checkpoints:
+            raise Found("The log was truncated: its checkpoints are gone.", None, Verdict.TRUNCATED)
+        if report.events and not self._growth.size:
+            raise Found("The log was truncated: its tree and its checkpoints are gone.", None, Verdict.TRUNCATED)
 
-    def _check_columns(self, row: Any, record: dict[str, Any]) -> None:
+    def _check(self, stored: Stored) -> None:
+        if stored.index is None:
+            self._check_loose(stored)
+        elif not self._growth.add(stored):
+            return
+        assert stored.leaf is not None  # noqa: S101 - the growth says so
+        record = _decoded(stored)
+        self._check_columns(stored, record)
+        self._chains.check(record, stored.leaf)
+        self._check_inputs(record)
+        if self._effects is not None:
+            self._effects.check(record)
+        self._index(record)
+        self._report.events += 1
+        if self._report.covered == self._growth.size and stored.index is not None:
+            self._unsigned = None
+        elif self._unsigned is None:
+            self._unsigned = (str(record["recorded"]), stored.event_id)
+        if stored.index is not None:
+            self._last_row = stored.row
+
+    def _check_loose(self, stored: Stored) -> None:
+        self._loose += 1
+        if self._ordered and stored.row <= self._last_row:
+            raise Found(
+                f"Event {stored.event_id} was put in later: the log has sequenced what stands after it.",
+                stored.event_id,
+            )
+
+    def _check_columns(self, stored: Stored, record: dict[str, Any]) -> None:
+        columns = columns_of(stored)
         try:
-            expected = project(record, row.leaf)
+            expected = project(record, stored.leaf or b"")
         except (KeyError, TypeError, AttributeError) as exc:
-            raise _Broken(f"Event {row.event_id} was altered: a field is missing.", row.event_id) from exc
+            raise Found(f"Event {stored.event_id} was altered: a field is missing.", stored.event_id) from exc
+        if record["event_id"] != stored.event_id:
+            raise Found(f"Event {stored.event_id} was altered: its bytes are another event's.", stored.event_id)
+        if columns is None:
+            return
         for name, value in expected.items():
-            if getattr(row, name) != value:
-                raise _Broken(
-                    f"Event {row.event_id} was altered: the column {name} differs from the event's bytes.", row.event_id
+            if columns[name] != value:
+                raise Found(
+                    f"Event {stored.event_id} was altered: the column {name} differs from the event's bytes.",
+                    stored.event_id,
                 )
 
-    def _check_chain(self, row: Any, record: dict[str, Any]) -> None:
-        writer = record["writer"]
-        known = self.seen.setdefault(row.server, set())
-        chain = self.chains.get(row.boot_id)
-        if chain is None:
-            chain = self.chains[row.boot_id] = _Chain()
-            if writer["seq"] != 0:
-                raise _Broken(
-                    f"Events of {row.server} are missing before {row.event_id}:"
-                    f" its writer's chain starts at {writer['seq']}.",
-                    row.event_id,
-                )
-            after = record.get("after") or {}
-            last = self.chains.get(after.get("boot_id", ""))
-            if writer["prev"] not in known and last is not None and last.seq == after.get("seq"):
-                raise _Broken(
-                    f"Event {last.event_id} was altered or replaced: {row.event_id}, which follows it, does not fit.",
-                    last.event_id,
-                )
-            if writer["prev"] != GENESIS and writer["prev"] not in known:
-                raise _Broken(
-                    f"Events of {row.server} are missing before {row.event_id}:"
-                    " the event it continues from is not in the log.",
-                    row.event_id,
-                )
-            if writer["prev"] == GENESIS and known:
-                raise _Broken(f"Event {row.event_id} starts a chain beside the one {row.server} had.", row.event_id)
-        elif writer["seq"] != chain.seq + 1:
-            what = "are missing" if writer["seq"] > chain.seq + 1 else "were reordered"
-            raise _Broken(
-                f"Events of {row.server} {what} before {row.event_id}: {chain.seq} is followed by {writer['seq']}.",
-                row.event_id,
-            )
-        elif writer["prev"] != chain.hash:
-            raise _Broken(
-                f"Event {chain.event_id} was altered or replaced: {row.event_id}, which follows it, does not fit.",
-                chain.event_id,
-            )
-        chain.seq, chain.hash, chain.event_id = writer["seq"], leaf_hash(row.leaf), row.event_id
-        known.add(chain.hash)
-
-    def _check_phases(self, record: dict[str, Any]) -> None:
-        call, phase = record["call_id"], record["phase"]
-        if phase == "intent":
-            self.open_calls[call] = record["event_id"]
-        elif phase == "outcome" and self.open_calls.pop(call, None) is None:
-            raise _Broken(
-                f"Event {record['event_id']} is an outcome whose intent is missing from the log.", record["event_id"]
-            )
-
-    def _check_policies(self, row: Any, record: dict[str, Any]) -> None:
+    def _check_inputs(self, record: dict[str, Any]) -> None:
         decision = record.get("decision", {})
         for name in ("policy_set", "schema"):
-            digest = decision.get(name)
-            if digest is not None and digest not in self.policies:
-                raise _Broken(f"The policy text behind event {row.event_id} is missing from the log.", row.event_id)
-        kept = record.get("cedar", {}).get("slice")
-        if kept is not None and kept not in self.slices:
-            raise _Broken(f"The entity slice behind event {row.event_id} is missing from the log.", row.event_id)
+            self._look_up("policies", decision.get(name), record["event_id"])
+        self._look_up("slices", record.get("cedar", {}).get("slice"), record["event_id"])
 
-    def _check_patients(self) -> None:
-        """The patient index says exactly what the events say."""
-        indexed: dict[str, set[str]] = {}
-        for entry in self.connection.execute(select(event_patients)):
-            indexed.setdefault(entry.event_id, set()).add(entry.patient_id)
-        for row in _rows(self.connection):
-            patients = json.loads(row.leaf).get("patients", [])
+    def _look_up(self, kind: Kind, digest: str | None, event_id: str) -> None:
+        known, what = self._texts[kind], _WORDS[kind]
+        if digest is None or digest in known:
+            return
+        state = self._source.text(kind, digest)
+        if state == "missing":
+            raise Found(f"The {what} behind event {event_id} is missing from the log.", event_id)
+        if state == "altered":
+            raise Found(f"The {what} behind event {event_id}, kept under {digest[:12]}…, was altered.", event_id)
+        if len(known) >= REMEMBERED:
+            known.clear()
+        known.add(digest)
+
+    def check_texts(self) -> None:
+        """Every kept text against its digest, those of no decision too.
+
+        Raises:
+            Found: One was altered.
+        """
+        for kind, what in _WORDS.items():
+            for digest, text in self._source.texts(kind):
+                if text_digest(text) != digest:
+                    raise Found(f"The {what} kept under {digest[:12]}… was altered.")
+
+    def check_signed_lately(self) -> None:
+        """Whether the sequencer is at work.
+
+        Raises:
+            Found: Events have waited too long for a checkpoint.
+        """
+        if self._unsigned is not None and self._unsigned[0] < timestamp(datetime.now(UTC) - UNSIGNED_FOR):
+            raise Found(
+                f"{self._report.uncovered} event(s), the oldest of {self._unsigned[0]}, are under no checkpoint: is the"
+                " consultations service running? `clinic-mcp audit sequence` signs them now.",
+                self._unsigned[1],
+                Verdict.IN_DOUBT,
+            )
+
+    def _index(self, record: dict[str, Any]) -> None:
+        patients = set(record.get("patients", []))
+        if len(patients) > 1:
+            self._indexed += sum(_weight(record["event_id"], patient) for patient in patients)
+
+    def check_patients(self, connection: Connection) -> None:
+        """The patient index says exactly what the events say.
+
+        Raises:
+            Found: It does not; which event, found by reading both again.
+        """
+        indexed = sum(_weight(row.event_id, row.patient_id) for row in connection.execute(select(event_patients)))
+        if indexed == self._indexed:
+            return
+        entries: dict[str, set[str]] = {}
+        for row in connection.execute(select(event_patients)):
+            entries.setdefault(row.event_id, set()).add(row.patient_id)
+        for stored in self._source.events(0):
+            patients = json.loads(stored.leaf or b"{}").get("patients", [])
             said = set(patients) if len(patients) > 1 else set()
-            if said != indexed.pop(row.event_id, set()):
-                raise _Broken(f"The patient index differs from event {row.event_id}.", row.event_id)
-        for event_id in indexed:
-            raise _Broken(f"Event {event_id} is in the patient index and missing from the log.", event_id)
+            if said != entries.pop(stored.event_id, set()):
+                raise Found(f"The patient index differs from event {stored.event_id}.", stored.event_id)
+        event_id = next(iter(entries), None)
+        raise Found(f"Event {event_id} is in the patient index and missing from the log.", event_id)
 
 
-def _rows(connection: Connection) -> Iterator[Any]:
-    result = connection.execution_options(yield_per=BATCH).execute(select(events).order_by(events.c.id))
-    yield from result
+def _decoded(stored: Stored) -> dict[str, Any]:
+    leaf = stored.leaf or b""
+    try:
+        record = _DECODER.decode(leaf.decode("utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError
+        # What has no float and only ASCII need not be walked through to know its canonical form.
+        expected = _ENCODER.encode(record).encode("utf-8") if leaf.isascii() else canonical(record)
+        if expected != leaf:
+            raise ValueError
+    except (ValueError, TypeError, AttributeError, RecursionError) as exc:
+        raise Found(f"Event {stored.event_id} was altered: its bytes are not an event's.", stored.event_id) from exc
+    return record
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"an event holds no {text}")
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    return value if -(2**53) < value < 2**53 else _no_number(text)
+
+
+_DECODER = json.JSONDecoder(parse_float=_no_number, parse_constant=_no_number, parse_int=_integer)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _weight(event_id: str, patient: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{event_id}|{patient}".encode()).digest(), "big")

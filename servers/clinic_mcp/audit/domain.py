@@ -1,0 +1,94 @@
+"""The rows the servers wrote and the calls that wrote them, both ways: each row has its call, each effect its row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, or_, select
+
+from clinic_mcp.audit.event import Phase
+from clinic_mcp.audit.findings import Found
+from clinic_mcp.audit.models import events
+from clinic_mcp.audit.source import BATCH
+
+STARTER_CALL = "starter"
+"""What rows of the starter data say instead of a call, where a table has such rows."""
+CREATED = {"consultation.opened": "consultations", "consultation.signed_off": "sign_offs"}
+"""The desk's events that made a row, and its table."""
+REVIEWED = ("emergency_access", "guardrail_overrides")
+"""Tables a row of which brings a row of `review_items` with it, written by the same call."""
+
+
+class Effects:
+    """Checks that what the events say was written is there.
+
+    Args:
+        connection: An open read transaction.
+        tables: The tables the servers' tools write.
+    """
+
+    def __init__(self, connection: Connection, tables: Sequence[Table]) -> None:
+        self._connection = connection
+        self._tables = {table.name: table for table in tables}
+
+    def check(self, record: Mapping[str, Any]) -> None:
+        """Look up the row an event says its call made.
+
+        Raises:
+            Found: It is gone.
+        """
+        effect = record.get("effect")
+        if effect is None:
+            return
+        name = effect.get("table") if effect.get("kind") == "insert" else CREATED.get(record["code"])
+        table = self._tables.get(name or "")
+        if table is None:
+            return
+        if self._connection.execute(select(table.c.id).where(table.c.id == effect["row"])).first() is None:
+            raise Found(
+                f"The row {effect['row']} of {name} is gone: event {record['event_id']} says that its call wrote it.",
+                record["event_id"],
+            )
+
+    def check_rows(self) -> None:
+        """Look up the call of every row.
+
+        Raises:
+            Found: A row was written by no call that is on the record as done.
+        """
+        for table in self._tables.values():
+            for row in self._rows(table):
+                if table.c.call_id.nullable and row.call_id == STARTER_CALL:
+                    continue
+                effect = {} if row.leaf is None else json.loads(row.leaf).get("effect") or {}
+                if not _explains(effect, table.name, row):
+                    raise Found(
+                        f"The row {row.id} of {table.name} was put in or altered past the servers: no call that the log"
+                        " has as done wrote it.",
+                        row.event_id,
+                    )
+
+    def _rows(self, table: Table) -> Iterator[Any]:
+        done = and_(
+            events.c.call_id == table.c.call_id,
+            or_(
+                events.c.phase == Phase.ADMIN,
+                and_(events.c.phase == Phase.OUTCOME, events.c.outcome.in_(("ok", "unknown"))),
+            ),
+        )
+        about = [table.c.row_id.label("about")] if "row_id" in table.c else []
+        query = select(table.c.id, table.c.call_id, *about, events.c.leaf, events.c.event_id).select_from(
+            table.outerjoin(events, done)
+        )
+        yield from self._connection.execution_options(yield_per=BATCH).execute(query)
+
+
+def _explains(effect: Mapping[str, Any], table: str, row: Any) -> bool:
+    """Whether a call's effect is this row. A medication is dispensed from several lots: a row for each, one call."""
+    if table == "review_items":
+        return effect.get("table") in REVIEWED and effect.get("row") == row.about
+    if table == "stock_entries":
+        return effect.get("table") == table
+    return bool(effect.get("row") == row.id)

@@ -1,0 +1,84 @@
+"""Reading the log from the terminal: who looked is on the record before anything is shown."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from clinic_mcp.audit.note import Verifier
+
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--vkey", help="File with the public keys to trust, one a line; without it, the clinic's own."),
+]
+
+
+@contextmanager
+def reading(asked: dict[str, Any], patient: str | None = None) -> Iterator[Any]:
+    """A read of the log by whoever sits at the machine.
+
+    Args:
+        asked: The `command`, and what it was asked.
+        patient: The patient it is about, if it is about one.
+
+    Raises:
+        AuditUnavailable: The read cannot be recorded, so there is none.
+    """
+    from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
+    from clinic_mcp.audit.log import AuditLog
+    from clinic_mcp.core.db import Database
+    from clinic_mcp.core.settings import Settings
+
+    settings = Settings()
+    database = Database(settings.url)
+    try:
+        log = AuditLog(database, Writer("audit", settings.id, f"clinic-mcp/{settings.id}"), announce=False)
+        body = {
+            "principal": {"type": "Operator", "id": getpass.getuser(), "clinic": settings.id},
+            "asked": {key: value for key, value in asked.items() if value is not None},
+        }
+        log.append(Draft(Phase.AUDIT_READ, f"audit.{asked['command']}", uuid7(), body, (patient,) if patient else ()))
+        with database.read() as connection:
+            yield connection
+    finally:
+        database.close()
+
+
+def trusted_keys(file: Path | None) -> list[Verifier]:
+    """The public keys to check checkpoints with, the oldest first.
+
+    Raises:
+        Misconfigured: They cannot be read.
+    """
+    from clinic_mcp.audit import keys
+    from clinic_mcp.core.settings import Settings
+
+    return list(keys.pinned(file or Settings().keys / keys.PUBLIC))
+
+
+@contextmanager
+def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, gone when done; plain where nobody looks.
+
+    Args:
+        what: What is being done.
+        total: How many events there are, if that is known.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed} events"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.update(task, completed=count)
