@@ -5,14 +5,48 @@ The agent's tests, which run in another environment, pass through here too: impo
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from support.clinic import Clinic
+
+
+POSTGRESQL = os.environ.get("CLINIC_TEST_DATABASE", "sqlite") == "postgresql"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of SQLite itself do not run on PostgreSQL; each says why."""
+    for item in items:
+        mark = item.get_closest_marker("sqlite")
+        if POSTGRESQL and mark is not None:
+            item.add_marker(pytest.mark.skip(reason=f"about SQLite: {mark.args[0]}"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stop_postgresql() -> Iterator[None]:
+    yield
+    if "support.databases" in sys.modules:
+        sys.modules["support.databases"].stop()
+
+
+@pytest.fixture(autouse=True)
+def _drop_databases() -> Iterator[None]:
+    """A database made in a test goes with it; a hundred of them would be a gigabyte."""
+    if not POSTGRESQL:
+        yield
+        return
+    from support import databases
+
+    before = databases.made()
+    yield
+    for home in databases.made() - before:
+        databases.forget(home)
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +56,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
 
     made = Clinic(tmp_path_factory.mktemp("template") / "home")
     made.run("init", "--demo")
+    if POSTGRESQL:
+        for statement in made.json("db", "grants"):  # and not --apply, which would be an event more than on SQLite
+            made.execute(statement)
     return made
 
 
@@ -33,7 +70,9 @@ def new_clinic(template: Clinic, tmp_path_factory: pytest.TempPathFactory) -> Ca
     def make() -> Clinic:
         home = tmp_path_factory.mktemp("clinic") / "home"
         shutil.copytree(template.home, home)
-        return Clinic(home)
+        made = Clinic(home)
+        _ = made.url  # now, so that the database lives as long as whoever asked for the clinic
+        return made
 
     return make
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from clinic_mcp import db_commands, policy_commands, supervisor
 from clinic_mcp import init as init_command
-from clinic_mcp import policy_commands, supervisor
 from clinic_mcp.audit import commands as audit_commands
 from clinic_mcp.audit.exports import commands as audit_exports
 from clinic_mcp.audit.questions import commands as audit_questions
@@ -55,6 +55,7 @@ app.add_typer(policy_commands.app, name="policy")
 audit_questions.register(audit_commands.app)
 audit_commands.app.add_typer(audit_exports.app, name="report")
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(db_commands.app, name="db")
 
 
 @app.command()

@@ -42,8 +42,11 @@ def prepare(settings: Any, *, demo: bool) -> dict[str, str]:
         Misconfigured: The folder cannot be written.
         AuditUnavailable: The database cannot be written.
     """
+    from clinic_mcp.audit import keys as checkpoint_keys
+    from clinic_mcp.audit.checkpoint import origin_of
     from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
     from clinic_mcp.audit.log import AuditLog
+    from clinic_mcp.audit.sequencer import Sequencer
     from clinic_mcp.consultations.keys import ensure_signing_key
     from clinic_mcp.core.db import Database
     from clinic_mcp.core.errors import Misconfigured
@@ -57,6 +60,7 @@ def prepare(settings: Any, *, demo: bool) -> dict[str, str]:
             f"{settings.home} cannot be created ({exc.strerror}).", "Set CLINIC_HOME to a folder you own."
         ) from exc
     steps = {"signing key": "created" if ensure_signing_key(settings.keys) else "kept"}
+    steps["checkpoint key"] = "created" if checkpoint_keys.ensure(settings.keys, origin_of(settings.id)) else "kept"
     _private_file(settings.url)
     database = Database(settings.url, create=True)
     try:
@@ -74,6 +78,7 @@ def prepare(settings: Any, *, demo: bool) -> dict[str, str]:
             if any(added.values()) or any(credentials):
                 body = {"principal": _operator(settings.id), "added": {k: v for k, v in added.items() if v}}
                 transaction.record(Draft(Phase.ADMIN, "clinic.initialised", uuid7(), body))
+        Sequencer(settings, database).step()  # from now on, a log without a checkpoint is a truncated one
         steps |= {name: f"{count} added" if count else "kept" for name, count in added.items()}
         steps["credentials"] = f"{sum(credentials)} written" if any(credentials) else "kept"
     finally:

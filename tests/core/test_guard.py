@@ -18,10 +18,12 @@ from clinic_mcp.core.app import Application
 from clinic_mcp.core.tool import ServerTools, Work
 from clinic_mcp.patient_records import entities
 from clinic_mcp.patient_records.arguments import OfPatient
+from clinic_mcp.patient_records.models import emergency_access
 from clinic_mcp.registry import SERVERS
 from mcp import Client
 from mcp_types import CallToolResult
-from sqlalchemy import text
+from sqlalchemy import insert
+from support.broken_log import mend_log, stop_log
 from support.calls import DONE, INTENT, NOTES, PRESCRIPTION, REFUSED
 from support.clinic import COMMAND, Clinic
 from support.log import AuditReader
@@ -43,6 +45,13 @@ def tools_with(run: Run, *, writes: bool = False, target: Any = entities.record)
         return run(work, arguments)
 
     return tools
+
+
+def write_a_row(work: Work) -> None:
+    """Write what a tool of this server may write."""
+    access = {"id": "E-1", "clinic_id": "main", "patient_id": "P001", "clinician_id": "dr-osei", "reason": "why"}
+    times = {"reason_code": "unconscious", "granted_at": work.started, "expires_at": work.started}
+    work.connection.execute(insert(emergency_access), {**access, **times, "call_id": work.call_id})
 
 
 @contextmanager
@@ -150,7 +159,7 @@ def test_a_write_that_takes_too_long_changes_nothing(clinic: Clinic, token: str,
     go_on = threading.Event()
 
     def slow(work: Work, _arguments: OfPatient) -> dict[str, str]:
-        work.connection.execute(text("UPDATE patients SET name = 'changed' WHERE id = 'P001'"))
+        write_a_row(work)
         assert go_on.wait(20)
         return {}
 
@@ -162,7 +171,7 @@ def test_a_write_that_takes_too_long_changes_nothing(clinic: Clinic, token: str,
         assert code(result) == "timeout"
         eventually(lambda: len(calls_of(log)) == 2)
     assert calls_of(log) == [INTENT, ("outcome", "call.error")]
-    assert clinic.execute("SELECT name FROM patients WHERE id = 'P001'")[0]["name"] == "Alice Thompson"
+    assert clinic.execute("SELECT * FROM emergency_access") == []
 
 
 def test_a_call_that_times_out_in_the_queue_is_on_the_record(clinic: Clinic, token: str, log: AuditReader) -> None:
@@ -218,16 +227,6 @@ def test_a_call_whose_client_cancels_is_still_recorded(clinic: Clinic, token: st
     assert outcome["outcome"]["error"] == "cancelled"
 
 
-def stop_log(clinic: Clinic, when: str = "1") -> None:
-    clinic.execute(
-        f"CREATE TRIGGER stop_log BEFORE INSERT ON audit_events WHEN {when} BEGIN SELECT RAISE(FAIL, 'no'); END"
-    )
-
-
-def mend_log(clinic: Clinic) -> None:
-    clinic.execute("DROP TRIGGER stop_log")
-
-
 def test_when_the_intent_cannot_be_recorded_the_tool_is_not_run(clinic: Clinic, token: str, log: AuditReader) -> None:
     ran: list[str] = []
 
@@ -267,7 +266,7 @@ def test_when_the_outcome_of_a_write_cannot_be_recorded_nothing_is_written(
     clinic: Clinic, token: str, log: AuditReader
 ) -> None:
     def change(work: Work, _arguments: OfPatient) -> dict[str, str]:
-        work.connection.execute(text("UPDATE patients SET name = 'changed' WHERE id = 'P001'"))
+        write_a_row(work)
         return {}
 
     with application(clinic, tools_with(change, writes=True)) as opened:
@@ -275,7 +274,7 @@ def test_when_the_outcome_of_a_write_cannot_be_recorded_nothing_is_written(
         (result,) = ask(opened, token)
         mend_log(clinic)
     assert code(result) == "audit_unavailable"
-    assert clinic.execute("SELECT name FROM patients WHERE id = 'P001'")[0]["name"] == "Alice Thompson"
+    assert clinic.execute("SELECT * FROM emergency_access") == []
 
 
 def test_a_refusal_that_cannot_be_recorded_says_so_instead(clinic: Clinic, log: AuditReader) -> None:
@@ -323,6 +322,7 @@ def test_a_log_locked_by_another_process_is_named_and_comes_back(clinic: Clinic,
         assert pipe.receive()["result"]["structuredContent"]["id"] == "P001"
 
 
+@pytest.mark.sqlite("the limit on a file's size stands for a full disk")
 def test_a_full_disk_refuses_calls_and_loses_nothing(clinic: Clinic, token: str) -> None:
     """The size a file may have is limited for the server process, as a full disk would."""
     port = free_port()

@@ -144,7 +144,7 @@ def test_the_database_decides_what_a_grant_names(clinic: Clinic) -> None:
             with pytest.raises(Unauthenticated) as refusal:
                 _resolve(database, claims(**wrong))
             assert refusal.value.reason == reason
-        clinic.execute("UPDATE agents SET active = 0 WHERE id = 'intake_agent'")
+        clinic.execute("UPDATE agents SET active = FALSE WHERE id = 'intake_agent'")
         with pytest.raises(Unauthenticated):
             _resolve(database, claims())
 

@@ -44,7 +44,7 @@ def test_init_without_demo_makes_an_empty_clinic_and_demo_can_follow(tmp_path: P
 
 def test_a_deleted_database_comes_back_and_the_credentials_still_work(clinic: Clinic) -> None:
     kept = (clinic.home / "credentials" / "clinic-agent.json").read_bytes()
-    clinic.file.unlink()
+    clinic.lose_database()
     clinic.run("init", "--demo")
     assert (clinic.home / "credentials" / "clinic-agent.json").read_bytes() == kept
     public = json.loads(clinic.execute("SELECT public_key FROM clients WHERE id = 'clinic-agent'")[0][0])
@@ -64,6 +64,7 @@ def test_keys_and_credentials_are_for_their_owner_alone(template: Clinic) -> Non
         assert "d" not in json.loads(row["public_key"])
 
 
+@pytest.mark.sqlite("the mode of a file")
 def test_the_database_is_for_its_owner_alone_too(tmp_path: Path) -> None:
     """It holds the records. The folder is 0700 where init made it; a folder that was there may be open."""
     home = tmp_path / "shared"

@@ -135,7 +135,7 @@ def test_only_a_physician_is_assigned(desk: Consultations, session: str, person:
 
 
 def test_a_physician_who_left_signs_nothing(clinic: Clinic) -> None:
-    clinic.execute("UPDATE people SET active = 0 WHERE id = 'dr-osei'")
+    clinic.execute("UPDATE people SET active = FALSE WHERE id = 'dr-osei'")
     with clinic.desk() as desk:
         session = str(desk.open(OPERATOR, "P001", "fever")["session_id"])
         with pytest.raises(Refused):

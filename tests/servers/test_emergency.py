@@ -93,7 +93,7 @@ def test_a_patient_nobody_knows_has_no_glass_to_break(clinic: Clinic, caller: Ca
 
 def test_an_inactive_physician_breaks_no_glass(clinic: Clinic, caller: Caller) -> None:
     call(clinic, caller, "request_emergency_access", ASKED)
-    clinic.execute("UPDATE people SET active = 0 WHERE id = 'dr-lindqvist'")
+    clinic.execute("UPDATE people SET active = FALSE WHERE id = 'dr-lindqvist'")
     for tool, arguments in (("get_patient_record", {"patient_id": "P002"}), ("request_emergency_access", ASKED)):
         assert call(clinic, caller, tool, arguments).code == "refused"
 
@@ -125,7 +125,6 @@ def test_an_agent_does_not_touch_a_very_restricted_record(clinic: Clinic, caller
         ("Bob", "1985-03-12", []),
         ("%%", "1985-03-12", []),
         ("__", "1985-03-12", []),
-        ("A\x00", "1985-03-12", []),
         ("Eva Markovic", "1994-08-30", []),
     ],
 )
@@ -139,6 +138,11 @@ def test_a_physician_finds_the_patients_they_treat(
     assert "patients" not in intent
     assert outcome.get("patients", []) == found, "who was shown is on the record"
     assert intent["cedar"]["context"]["input"] == {"name": "", "birth_date": ""}
+
+
+def test_a_text_with_a_nul_is_no_argument(clinic: Clinic, caller: Caller) -> None:
+    answer = call(clinic, caller, "find_patients", {"name": "A\x00", "birth_date": "1985-03-12"}, "dr-osei")
+    assert answer.code == "invalid_arguments"
 
 
 def test_accents_do_not_hide_a_patient(clinic: Clinic, caller: Caller) -> None:

@@ -43,8 +43,8 @@ each_guardrail = pytest.mark.parametrize(
 def caller(clinic: Clinic) -> Iterator[Caller]:
     clinic.execute("UPDATE stock_entries SET quantity = 100")
     clinic.execute(
-        "INSERT INTO stock_entries (id, clinic_id, item_id, kind, quantity, lot, expires, recorded) VALUES"
-        " ('s1', 'main', 'amoxicillin-500', 'received', 50, 'L', '2099-01-01', '2026-01-01T00:00:00.000Z')"
+        "INSERT INTO stock_entries (id, clinic_id, item_id, kind, quantity, lot, expires, recorded, call_id) VALUES"
+        " ('s1', 'main', 'amoxicillin-500', 'received', 50, 'L', '2099-01-01', '2026-01-01T00:00:00.000Z', 'starter')"
     )
     with connected(clinic, "prescriptions", "stdio") as connection:
         yield connection

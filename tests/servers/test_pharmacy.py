@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 from clinic_mcp.pharmacy.store import Stock, stock_of
 from support.clinic import Clinic
@@ -54,7 +56,8 @@ def test_out_of_stock_names_the_alternatives_that_are_there(template: Clinic) ->
 def enter(clinic: Clinic, item: str, quantity: int, expires: str, clinic_id: str = "main") -> None:
     clinic.execute(
         "INSERT INTO stock_entries (id, clinic_id, item_id, kind, quantity, lot, expires, recorded)"
-        " VALUES (lower(hex(randomblob(8))), ?, ?, 'received', ?, 'L', ?, '2026-01-01T00:00:00.000Z')",
+        " VALUES (?, ?, ?, 'received', ?, 'L', ?, '2026-01-01T00:00:00.000Z')",
+        secrets.token_hex(8),
         clinic_id,
         item,
         quantity,

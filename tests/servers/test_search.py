@@ -92,7 +92,7 @@ def test_only_this_clinics_articles_are_found(database: Database) -> None:
 
 
 def test_a_long_question_is_bounded() -> None:
-    assert match_terms(" ".join(f"word{number}" for number in range(500))).count(" OR ") == MAX_TERMS - 1
+    assert len(match_terms(" ".join(f"word{number}" for number in range(500)))) == MAX_TERMS
 
 
 def test_an_article_changed_or_removed_is_found_as_it_now_is(clinic: Clinic) -> None:

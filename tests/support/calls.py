@@ -304,5 +304,5 @@ EXPECTED |= {
 def add_visiting_agent(clinic: Clinic) -> None:
     """An agent the clinic knows, with the intake agent's role, that takes part in no consultation."""
     clinic.execute(
-        "INSERT INTO agents (id, clinic_id, role, active) VALUES ('visiting_agent', 'main', 'intake_agent', 1)"
+        "INSERT INTO agents (id, clinic_id, role, active) VALUES ('visiting_agent', 'main', 'intake_agent', TRUE)"
     )

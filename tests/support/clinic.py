@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +18,11 @@ from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.consultations.store import Actor, Consultations
 from clinic_mcp.core.clinic import Status
 from clinic_mcp.core.db import Database
+from clinic_mcp.core.grants import role
 from clinic_mcp.core.settings import Settings
 
+from support import databases
+from support.prompt import prompt
 from support.tokens import Minter
 
 COMMAND = [sys.executable, "-m", "clinic_mcp"]
@@ -36,13 +38,24 @@ class Clinic:
 
     @property
     def environment(self) -> dict[str, str]:
-        """A child process's environment: this folder, nothing else of CLINIC_*."""
+        """A child process's environment: this folder and its database, nothing else of CLINIC_*."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CLINIC_")}
-        return {**kept, "CLINIC_HOME": str(self.home), "NO_COLOR": "1"}
+        own = {"CLINIC_DATABASE_URL": self.url} if self.url else {}
+        return {**kept, **own, "CLINIC_HOME": str(self.home), "NO_COLOR": "1"}
+
+    def environment_of(self, part: str) -> dict[str, str]:
+        """The environment of a server's process: on PostgreSQL it comes in its own role."""
+        own = {"CLINIC_DATABASE_URL": databases.url(self.home, role(part))} if self.url else {}
+        return {**self.environment, **own}
+
+    @property
+    def url(self) -> str:
+        """The database's URL on PostgreSQL; empty means the file in the folder."""
+        return databases.url(self.home)
 
     @property
     def settings(self) -> Settings:
-        return Settings(home=self.home)
+        return Settings(home=self.home, database_url=self.url)
 
     @property
     def file(self) -> Path:
@@ -107,21 +120,30 @@ class Clinic:
             opened.close()
 
     @contextmanager
-    def sql(self) -> Iterator[sqlite3.Connection]:
-        """A plain SQLite connection in autocommit: what an attacker or an accident has."""
-        with closing(sqlite3.connect(self.file, isolation_level=None, timeout=10)) as connection:
-            connection.row_factory = sqlite3.Row
+    def sql(self) -> Iterator[Any]:
+        """A plain connection in autocommit, in `sqlite3`'s words: what an attacker or an accident has."""
+        with prompt(self.url, self.file) as connection:
             yield connection
 
-    def execute(self, statement: str, *values: object) -> list[sqlite3.Row]:
+    def execute(self, statement: str, *values: object) -> list[Any]:
         with self.sql() as connection:
-            return connection.execute(statement, values).fetchall()
+            done = connection.execute(statement, values)
+            return list(done.fetchall()) if done.description else []
+
+    def lose_database(self) -> None:
+        """What a failed disk leaves: the folder, without the data."""
+        if self.url:
+            databases.lose(self.home)
+        else:
+            self.file.unlink()
 
     @contextmanager
     def write_lock(self) -> Iterator[None]:
-        """Hold SQLite's write lock: whatever must be recorded now waits."""
+        """Hold SQLite's write lock, or PostgreSQL's on the log: whatever must be recorded now waits."""
         with self.sql() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN" if self.url else "BEGIN IMMEDIATE")
+            if self.url:
+                connection.execute("LOCK TABLE audit_events IN EXCLUSIVE MODE")
             try:
                 yield
             finally:

@@ -197,7 +197,7 @@ CARRIERS: dict[str, Carrier] = {
         "get_patient_record",
     ),
     "article": Carrier(
-        _sql("UPDATE articles SET content = 'fever ' || ? WHERE rowid = 1"),
+        _sql("UPDATE articles SET content = 'fever ' || ? WHERE id = 'fever'"),
         "knowledge-base",
         "search_knowledge_base",
         lambda _: {"query": "fever"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Generator, Iterator
@@ -24,17 +23,11 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
 
 from support.clinic import COMMAND, Clinic
+from support.ports import free_port
 from support.waiting import eventually
 
 CALL_TIMEOUT = 20.0
 GRANT_META = "clinic-mcp/grant"
-
-
-def free_port() -> int:
-    """A port nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> bool:
@@ -77,7 +70,7 @@ def running(clinic: Clinic, *arguments: str, port: int | None = None, **extra: s
     with errors.open("ab") as sink:
         child = subprocess.Popen(
             [*COMMAND, *arguments, "--port", str(port)],
-            env={**clinic.environment, **extra},
+            env={**_environment(clinic, arguments), **extra},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
@@ -95,6 +88,11 @@ def running(clinic: Clinic, *arguments: str, port: int | None = None, **extra: s
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait(10)
+
+
+def _environment(clinic: Clinic, arguments: tuple[str, ...]) -> dict[str, str]:
+    part = {"serve": arguments[1:2], "consultations": arguments[:1]}.get(arguments[0])
+    return clinic.environment_of(part[0]) if part else clinic.environment
 
 
 def serving(clinic: Clinic, server: str, transport: str = "http", **extra: str) -> Any:
@@ -214,7 +212,7 @@ def connected(clinic: Clinic, server: str, transport: str, **extra: str) -> Iter
             parameters = StdioServerParameters(
                 command=COMMAND[0],
                 args=[*COMMAND[1:], "serve", server, "--transport", "stdio"],
-                env={**clinic.environment, **extra},
+                env={**clinic.environment_of(server), **extra},
             )
             client = Client(stdio_client(parameters, errlog=errors))
         else:
@@ -286,7 +284,7 @@ def piped(clinic: Clinic, server: str, **extra: str) -> Iterator[StdioPipe]:
     with (clinic.home / f"stderr-pipe-{server}.log").open("ab") as errors:
         child = subprocess.Popen(
             [*COMMAND, "serve", server, "--transport", "stdio"],
-            env={**clinic.environment, **extra},
+            env={**clinic.environment_of(server), **extra},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

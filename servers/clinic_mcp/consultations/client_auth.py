@@ -21,6 +21,7 @@ from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import Unauthenticated
 from clinic_mcp.core.jws import LEEWAY
 from clinic_mcp.core.own_keys import ALGORITHM
+from clinic_mcp.core.postgres import hold
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME = 120
@@ -135,6 +136,7 @@ class ClientAuthentication:
     def _use_once(self, client_id: str, jti: str, expires: int) -> None:
         name = hashlib.sha256(f"{client_id}\0{jti}".encode("utf-8", "surrogatepass")).hexdigest()
         with self._database.write() as connection:
+            hold(connection, f"assertion:{name}")
             forgotten = used_assertions.c.expires < int(time.time()) - LEEWAY
             connection.execute(delete(used_assertions).where(forgotten))
             if connection.execute(select(used_assertions.c.id).where(used_assertions.c.id == name)).first():

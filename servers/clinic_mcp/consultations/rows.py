@@ -8,6 +8,7 @@ from sqlalchemy import Connection, column, select, table, update
 
 from clinic_mcp.core.clinic import Status, clarifications, consultations, people, sign_offs
 from clinic_mcp.core.errors import Conflict, InvalidArguments, Refused
+from clinic_mcp.core.postgres import hold
 
 AGENTS = ("intake_agent", "prescription_agent")
 """The agents that take part in a consultation opened here."""
@@ -35,6 +36,8 @@ def one(connection: Connection, clinic_id: str, session_id: str) -> Any:
     Raises:
         Refused: There is none of that id at this clinic.
     """
+    if "\x00" in session_id:  # PostgreSQL takes no NUL, not even to look for one
+        raise Refused("There is no such consultation at this clinic.", code="not_found")
     row = connection.execute(
         select(consultations).where(consultations.c.id == session_id, consultations.c.clinic_id == clinic_id)
     ).first()
@@ -44,12 +47,13 @@ def one(connection: Connection, clinic_id: str, session_id: str) -> Any:
 
 
 def opened(connection: Connection, clinic_id: str, session_id: str) -> Any:
-    """The row of a consultation that is open.
+    """The row of a consultation that is open; nobody else changes it until the transaction ends.
 
     Raises:
         Refused: There is none of that id at this clinic.
         Conflict: It is closed.
     """
+    hold(connection, f"consultation:{session_id}")
     row = one(connection, clinic_id, session_id)
     if not row.open:
         raise Conflict("The consultation is closed.", "Open a new one to go on.")

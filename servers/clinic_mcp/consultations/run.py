@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 
+from clinic_mcp.audit.sequencer import Background
 from clinic_mcp.consultations.service import ConsultationsService
 from clinic_mcp.core import log as logging
 from clinic_mcp.core.app import bind, run_uvicorn
@@ -22,7 +23,9 @@ def run(settings: Settings, host: str, port: int) -> None:
     check_public(settings, CONSULTATIONS, host)
     with bind(host, port, settings) as listener:
         service = ConsultationsService(settings, listener.getsockname()[1])
+        sequencer = Background(settings)
         try:
             anyio.run(run_uvicorn, service.asgi(), listener)
         finally:
+            sequencer.close()
             service.close()

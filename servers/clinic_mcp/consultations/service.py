@@ -62,7 +62,7 @@ class ConsultationsService:
         url = resource_url(settings, CONSULTATIONS, "", port=port)
         self.issuers = Issuers(settings, frozenset({CONSULTATIONS}), url)
         self.resource = Resource(url, "Consultations", "", self.issuers.providers)
-        self.database = Database(settings.url)
+        self.database = Database(settings.url, part=CONSULTATIONS)
         self.log = AuditLog(self.database, Writer(CONSULTATIONS, settings.id, f"clinic-mcp/{settings.id}"))
         self.consultations = Consultations(self.log, settings.id)
         self.token_endpoint = TokenEndpoint(settings, self.consultations)
@@ -193,8 +193,8 @@ def _clinician(actor: Actor) -> str:
 
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
-    if not isinstance(value, str):
-        raise InvalidArguments(f"The body needs {name}, a text.")
+    if not isinstance(value, str) or "\x00" in value:
+        raise InvalidArguments(f"The body needs {name}, a text without NUL characters.")
     return value
 
 

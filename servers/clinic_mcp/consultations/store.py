@@ -18,6 +18,7 @@ from clinic_mcp.consultations import rows
 from clinic_mcp.consultations.sign_off import sign
 from clinic_mcp.core.clinic import Status, clarifications, consultations, now
 from clinic_mcp.core.errors import Conflict, Refused
+from clinic_mcp.core.postgres import hold
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Consultations:
             Refused: There is no such patient at this clinic.
         """
         rows.check_text("symptoms", symptoms)
+        if "\x00" in patient_id:  # PostgreSQL takes no NUL, not even to look for one
+            raise Refused("There is no such patient at this clinic.")
         with self.log.transaction() as transaction:
             known = transaction.connection.execute(
                 select(rows.patients.c.id).where(
@@ -212,6 +215,7 @@ class Consultations:
             Refused: No such consultation.
         """
         with self.log.transaction() as transaction:
+            hold(transaction.connection, f"consultation:{session_id}")
             row = rows.one(transaction.connection, self.clinic_id, session_id)
             if row.open:
                 status = Status.EMERGENCY if row.status == Status.EMERGENCY else Status.COMPLETE

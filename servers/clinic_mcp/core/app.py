@@ -60,7 +60,7 @@ class Application:
         self.resource = Resource(url, tools.title, path, self.issuers.providers)
         inputs = {name: input_type(tool.arguments) for name, tool in tools.tools.items()}
         self.policies = PoliciesInForce(settings.policies, inputs)
-        self.database = Database(settings.url)
+        self.database = Database(settings.url, part=tools.name)
         self.log = AuditLog(self.database, Writer(tools.name, settings.id, f"clinic-mcp/{settings.id}"))
         self.guard = Guard(
             tools,

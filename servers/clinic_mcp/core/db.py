@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
+from clinic_mcp.core import postgres
+from clinic_mcp.core.authorizer import authorizer
+from clinic_mcp.core.causes import words
 from clinic_mcp.core.errors import Misconfigured, Unavailable
 
 metadata = MetaData(
@@ -32,28 +36,28 @@ class Database:
     """A clinic's database, seen by one process.
 
     Args:
-        url: SQLAlchemy URL.
+        url: SQLAlchemy URL: a SQLite file, or PostgreSQL.
         create: Whether a SQLite file may be created; only `clinic-mcp init` does.
+        part: Which part of the suite opens it, by its name in `core.grants`: on SQLite its connections are held to
+            that part's list, on PostgreSQL the role in the URL is. None is the operator, who may do everything.
 
     Raises:
         Misconfigured: The URL cannot be understood, its driver is not installed, or there is no such file.
     """
 
-    def __init__(self, url: str, *, create: bool = False) -> None:
+    def __init__(self, url: str, *, create: bool = False, part: str | None = None) -> None:
         try:
-            parsed = make_url(url)
+            parsed = postgres.with_driver(make_url(url))
             self.sqlite = parsed.get_backend_name() == "sqlite"
+            options = _sqlite_options() if self.sqlite else postgres.engine_options(parsed, part)
             # hide_parameters: SQL parameters are patient data and must reach neither a log nor a model.
-            options: dict[str, Any] = {"hide_parameters": True, "pool_size": 8, "max_overflow": 8, "pool_timeout": 5}
-            if self.sqlite:
-                options["connect_args"] = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
-            else:
-                options["pool_pre_ping"] = True
-            self.engine: Engine = create_engine(parsed, **options)
+            self.engine: Engine = create_engine(
+                parsed.difference_update_query(["options"]), hide_parameters=True, **options
+            )
         except Exception as exc:
             raise Misconfigured(
                 f"CLINIC_DATABASE_URL cannot be used ({type(exc).__name__}).",
-                "Give a SQLAlchemy URL such as sqlite:////var/lib/clinic/clinic.db.",
+                "Give a URL such as sqlite:////var/lib/clinic/clinic.db or postgresql://user@host/clinic.",
             ) from exc
         if self.sqlite:
             file = parsed.database
@@ -62,26 +66,37 @@ class Database:
                     f"There is no database at {file}.", "Run `clinic-mcp init` for this data folder first."
                 )
             event.listen(self.engine, "connect", _sqlite_rules)
+            if part is not None:
+                allowed = authorizer(part)
+                event.listen(self.engine, "connect", lambda connection, _: connection.set_authorizer(allowed))
             event.listen(self.engine, "begin", _sqlite_begin)
+            self._reader = self.engine
+        else:
+            postgres.keep_streams(self.engine)
+            self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads: one consistent picture.
 
         Raises:
-            Unavailable: The database cannot be reached.
+            Unavailable: The database cannot be reached, or does not answer.
         """
         try:
-            with self.engine.connect() as connection:
-                yield connection
-        except OperationalError as exc:
+            with self._reader.connect() as connection:
+                try:
+                    yield connection
+                finally:
+                    postgres.close_streams(connection)
+        except (DBAPIError, NoFreeConnection) as exc:
             raise Unavailable(f"The database cannot be read ({cause(exc)}).") from exc
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that reads and writes, committed at the end, rolled back on any error.
 
-        On SQLite it takes the write lock at once: plain BEGIN fails a reader that turns into a writer.
+        On SQLite it takes the write lock at once: plain BEGIN fails a reader that turns into a writer. On PostgreSQL
+        it sees what others commit meanwhile (READ COMMITTED): what is judged before it is written needs `hold`.
         """
         with self.engine.connect().execution_options(clinic_write=True) as connection, connection.begin():
             yield connection
@@ -92,23 +107,15 @@ class Database:
 
 def cause(exc: BaseException) -> str:
     """What an operator may be told of a database error: its kind, in words, without SQL or values."""
+    if isinstance(exc, NoFreeConnection):
+        return "no free connection"
     original = exc.orig if isinstance(exc, DBAPIError) else exc
-    if isinstance(original, sqlite3.Error):
-        name = getattr(original, "sqlite_errorname", "") or type(original).__name__
-        return _SQLITE_CAUSES.get(name.split("_")[1] if "_" in name else name, name)
-    return type(original).__name__
+    return words(original or exc)
 
 
-_SQLITE_CAUSES = {
-    "FULL": "disk full",
-    "BUSY": "locked by another process",
-    "LOCKED": "locked by another connection",
-    "READONLY": "read-only",
-    "IOERR": "disk input/output error",
-    "CANTOPEN": "cannot be opened",
-    "CORRUPT": "file damaged",
-    "NOTADB": "not a database file",
-}
+def _sqlite_options() -> dict[str, Any]:
+    connect = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
+    return {"pool_size": 8, "max_overflow": 8, "pool_timeout": 5, "connect_args": connect}
 
 
 def _sqlite_rules(connection: sqlite3.Connection, _record: object) -> None:

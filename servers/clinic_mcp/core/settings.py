@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """Seconds a tool may take, its recording included."""
     concurrency: int = Field(default=64, ge=1, le=4096)
     """Requests in flight before HTTP answers 503."""
+    witness: Path | None = None
+    """A file, best on another medium, to which every checkpoint of the audit log is appended."""
 
     @field_validator("public_urls", "allowed_hosts", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Protocol, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 from sqlalchemy import Connection, Table
 
 from clinic_mcp.core.errors import Misconfigured
@@ -24,6 +24,14 @@ class Arguments(BaseModel):
     """A tool's arguments: exact types, bounded values, nothing undeclared."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        """PostgreSQL keeps no NUL in a text, and no text of a person holds one."""
+        if isinstance(value, str) and "\x00" in value:
+            raise ValueError("a text holds no NUL character")
+        return value
 
 
 ArgumentsT_contra = TypeVar("ArgumentsT_contra", bound=Arguments, contravariant=True)

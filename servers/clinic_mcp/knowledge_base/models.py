@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, String, Table, Text
 
 from clinic_mcp.core.db import metadata
 
 articles = Table(
     "articles",
     metadata,
-    Column("rowid", Integer, primary_key=True, autoincrement=True),  # the key the full-text index shares
+    Column(
+        "rowid", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),  # the key the full-text index shares
     Column("id", String(64), nullable=False, unique=True),
     Column("clinic_id", String(32), nullable=False),
     Column("topic", Text, nullable=False),

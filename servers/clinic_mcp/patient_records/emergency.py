@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from clinic_mcp.core.clinic import review_items, timestamp
 from clinic_mcp.core.errors import Refused
+from clinic_mcp.core.postgres import hold
 from clinic_mcp.core.tool import Work
 from clinic_mcp.patient_records.arguments import Emergency
 from clinic_mcp.patient_records.models import emergency_access, patients
@@ -48,6 +49,7 @@ def grant(work: Work, arguments: Emergency) -> Granted:
     person, patient = work.caller.principal.uid[1], arguments.patient_id
     if work.connection.execute(_KNOWN, {"patient": patient, "clinic": work.clinic_id}).first() is None:
         raise Refused("There is no such patient at this clinic.", code="not_found")
+    hold(work.connection, f"emergency:{patient}:{person}")
     asked = {"patient": patient, "clinician": person, "reason": arguments.reason, "code": arguments.reason_code}
     running = work.connection.execute(_RUNNING, {**asked, "now": work.started}).first()
     if running is not None:

@@ -1,6 +1,6 @@
 """The stock ledger: entries are added, never changed; what expires first goes first; the shelf is never negative.
 
-Each write runs in a transaction that holds the database's write lock (SQLite) or the item's row (PostgreSQL), so two
+Each write runs in a transaction that holds the database's write lock (SQLite) or the item (PostgreSQL), so two
 dispensings cannot both take the last box.
 """
 
@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, func, insert, select
 from typing_extensions import TypedDict
 
 from clinic_mcp.core.errors import Conflict, InvalidArguments
+from clinic_mcp.core.postgres import hold
 from clinic_mcp.core.tool import Work
 from clinic_mcp.pharmacy import store
 from clinic_mcp.pharmacy.arguments import Delivery, Dispensing
@@ -151,7 +152,7 @@ def _item(work: Work, name: str) -> Any:
     if len(found) != 1:
         many = "several medications of that name" if found else "no such medication"
         raise InvalidArguments(f"The formulary has {many} (medication_name).", "Give the label: name and strength.")
-    work.connection.execute(select(inventory_items.c.id).where(inventory_items.c.id == found[0].id).with_for_update())
+    hold(work.connection, f"item:{found[0].id}")
     return found[0]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from clinic_mcp.core.clinic import consultations, now, sign_offs
 from clinic_mcp.core.errors import Conflict
+from clinic_mcp.core.postgres import hold
 from clinic_mcp.core.tool import Work
 from clinic_mcp.prescriptions import checks, reads
 from clinic_mcp.prescriptions.checks import interacting
@@ -42,6 +43,7 @@ def record(work: Work, session_id: str, text: str) -> str:
         Conflict: The sign-off already has another prescription, there is no sign-off in an open consultation, or what
             is recorded of the patient has changed since the policies were asked.
     """
+    hold(work.connection, f"consultation:{session_id}")
     signed = work.connection.execute(_SIGN_OFF, {"consultation": session_id}).first()
     if signed is None:
         # The policies refuse this first; it happens when the consultation was closed a moment ago.
@@ -59,6 +61,8 @@ def record(work: Work, session_id: str, text: str) -> str:
             return _sign_draft(work, earlier.id, session_id, signer)
         work.effect = {"table": "prescriptions", "row": earlier.id, "kind": "repeat"}
         return str(earlier.result)
+    # Two prescriptions for one patient at once would each be checked without the other.
+    hold(work.connection, f"patient:{signed.patient_id}")
     about = reads.patient(work.connection, signed.patient_id, work.clinic_id)
     facts = checks.facts(work.connection, text, about, session_id, work.clinic_id)
     if facts != work.facts:

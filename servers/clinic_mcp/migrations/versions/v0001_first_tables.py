@@ -10,6 +10,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -23,7 +25,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "articles",
-        sa.Column("rowid", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("rowid", BIG, sa.Identity(), autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("clinic_id", sa.String(length=32), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
@@ -45,7 +47,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit_events",
-        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        # SQLite's own row number there; on PostgreSQL an identity, which needs no privilege on a sequence.
+        sa.Column("id", BIG, sa.Identity(), autoincrement=True, nullable=False),
         sa.Column("event_id", sa.String(length=36), nullable=False),
         sa.Column("clinic_id", sa.String(length=32), nullable=False),
         sa.Column("call_id", sa.String(length=36), nullable=False),
@@ -337,8 +340,9 @@ def _append_only() -> None:
 
 
 def _full_text_index() -> None:
-    """FTS5 over the articles' titles and texts, kept in step by triggers; PostgreSQL searches its own way."""
+    """FTS5 over the articles' titles and texts, kept in step by triggers; on PostgreSQL a generated column."""
     if op.get_bind().dialect.name != "sqlite":
+        _text_search_vector()
         return
     op.execute(
         "CREATE VIRTUAL TABLE articles_fts USING fts5(topic, content, content='articles', content_rowid='rowid', "
@@ -352,3 +356,18 @@ def _full_text_index() -> None:
     op.execute(f"CREATE TRIGGER articles_added AFTER INSERT ON articles BEGIN {added} END")
     op.execute(f"CREATE TRIGGER articles_removed AFTER DELETE ON articles BEGIN {removed} END")
     op.execute(f"CREATE TRIGGER articles_changed AFTER UPDATE ON articles BEGIN {removed} {added} END")
+
+
+def _text_search_vector() -> None:
+    """English stems without accents, the title's marked A and the text's B, with an index over them.
+
+    Marks become spaces first: PostgreSQL's parser would keep `trimethoprim/sulfamethoxazole` whole, as a file's name.
+    """
+    accents, marks = r"[\u0300-\u036f]", r"[\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00bf\u2000-\u206f]+"
+    plain = f"regexp_replace(regexp_replace(normalize({{column}}, NFKD), '{accents}', '', 'g'), '{marks}', ' ', 'g')"
+    parts = (
+        f"setweight(to_tsvector('english', {plain.format(column=column)}), '{mark}')"
+        for column, mark in (("topic", "A"), ("content", "B"))
+    )
+    op.execute(f"ALTER TABLE articles ADD COLUMN search tsvector GENERATED ALWAYS AS ({' || '.join(parts)}) STORED")
+    op.execute("CREATE INDEX ix_articles_search ON articles USING gin (search)")
