@@ -51,6 +51,7 @@ class Draft:
         body: The remaining fields as JSON values without floats.
         patients: Patient ids asked for or returned.
         slices: Entity slices by the digest the body names them by, to be kept with the event.
+        event_id: The event's own id, known before it is written so that a log line can name it.
     """
 
     phase: Phase
@@ -59,6 +60,7 @@ class Draft:
     body: dict[str, Any]
     patients: tuple[str, ...] = ()
     slices: Mapping[str, str] = field(default_factory=dict)
+    event_id: str = field(default_factory=uuid7)
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,11 @@ def compose(draft: Draft, writer: Writer, seq: int, prev: str, recorded: str) ->
         prev: Leaf hash of the event before it.
         recorded: ISO 8601 UTC timestamp.
     """
-    event_id = uuid7()
     record = {
         "v": VERSION,
         "origin": writer.origin,
         "clinic": writer.clinic_id,
-        "event_id": event_id,
+        "event_id": draft.event_id,
         "call_id": draft.call_id,
         "phase": str(draft.phase),
         "code": draft.code,

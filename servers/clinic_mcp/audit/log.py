@@ -7,31 +7,30 @@ commits everything that queued up meanwhile.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, Insert, Table, func, insert, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from clinic_mcp.audit.event import GENESIS, Draft, Event, Phase, Writer, compose, leaf_hash, uuid7
-from clinic_mcp.audit.models import event_patients, events, policy_texts, slices
+from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
+from clinic_mcp.audit.held import Held
+from clinic_mcp.audit.models import policy_texts
+from clinic_mcp.audit.own_chain import OwnChain, insert_once
 from clinic_mcp.core.clinic import now
-from clinic_mcp.core.db import Database, cause
-from clinic_mcp.core.errors import AuditUnavailable
+from clinic_mcp.core.db import Database, cause, commit_in_doubt
+from clinic_mcp.core.disk import Disk
+from clinic_mcp.core.errors import IN_DOUBT, AuditUnavailable
 
+PATIENCE = 10.0
+"""Seconds an event may take to become durable before callers are told that the store is too slow."""
 CLOSE_TIMEOUT = 1
 """Seconds a closing process waits for its turn, and again for the database."""
-_LINK_LOCK = 0x636C696E6963  # "clinic": the advisory lock under which a writer finds the event it continues from
-KNOWN_SLICES = 10_000
-"""Digests of kept entity slices that a writer remembers, at most: it asks the database about others."""
-_INSERT_EVENT = insert(events).inline()  # no RETURNING: nobody asks for the row's number
-_INSERT_PATIENT = insert(event_patients)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Pending:
     drafts: Sequence[Draft]
     durable: bool
@@ -59,24 +58,33 @@ class AuditLog:
         database: Where the log lives: the same database as the data, so that both commit together.
         writer: The process.
         announce: Say on the record that the process starts, and at `close` that it stops.
+        disk: Watches the room there is for it; without one, only the database itself can be full.
+        patience: Seconds an event may take to become durable.
 
     Raises:
         AuditUnavailable: The log cannot be written; the server must not start.
     """
 
-    def __init__(self, database: Database, writer: Writer, *, announce: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        *,
+        announce: bool = True,
+        disk: Disk | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
         self.database = database
         self.writer = writer
+        self.disk = disk
+        self.patience = patience
         self._announce = announce
         self._queue: list[_Pending] = []
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()  # held by the thread that commits
-        self._held: Connection | None = None
-        self._held_durable = True
-        self._seq = 0
-        self._prev = GENESIS
-        self._in_doubt = False  # whether the last commit happened: its answer may have been lost with the connection
-        self._kept_slices: set[str] = set()
+        self._since: float | None = None  # when the thread that has the turn began to wait for the store
+        self._held = Held(database)
+        self._chain = OwnChain(writer, sqlite=database.sqlite)
         if announce:
             self.append(Draft(Phase.LIFECYCLE, "server.started", uuid7(), {}))
 
@@ -107,16 +115,37 @@ class AuditLog:
         """
         return self._submit([_Pending([draft], durable) for draft in drafts])
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the store has left an event waiting for longer than anybody has patience for."""
+        since = self._since
+        return since is not None and time.monotonic() - since > self.patience
+
     def _submit(self, pendings: list[_Pending]) -> list[AuditUnavailable | None]:
         with self._queue_lock:
             self._queue += pendings
-        with self._turn:
+        if not self._turn.acquire(timeout=self.patience):
+            with self._queue_lock:  # whatever the thread that has the turn did not take yet is not recorded
+                self._queue = [waiting for waiting in self._queue if waiting not in pendings]
+            return [too_slow(self.patience)] * len(pendings)
+        try:
             if not all(pending.done for pending in pendings):
                 with self._queue_lock:
                     batch, self._queue = self._queue, []
-                self._commit(batch)
+                with self._timed():
+                    self._commit(batch)
+        finally:
+            self._turn.release()
         interrupted = AuditUnavailable("The call could not be recorded: its writer was interrupted.")
         return [pending.error if pending.done else interrupted for pending in pendings]
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -125,20 +154,26 @@ class AuditLog:
         Raises:
             AuditUnavailable: The transaction could not be opened or committed; nothing changed.
         """
-        with self._turn:
-            with _reported():
-                connection = self._connection(durable=True)
+        if not self._turn.acquire(timeout=self.patience):
+            raise too_slow(self.patience)
+        try:
+            with _reported(), self._timed():
+                self._check_room()
+                connection = self._held.connection(durable=True)
                 begun = connection.begin()
             transaction = Transaction(connection, self)
             try:
                 yield transaction
-                with _reported():
-                    composed = self._insert(connection, transaction.drafts)
+                with _reported(), self._timed():
+                    composed = self._chain.insert(connection, transaction.drafts)
+                with _reported(committing=True), self._timed():
                     begun.commit()
             except BaseException:
                 self._abandon()
                 raise
-            self._advance(composed)
+            self._chain.advance(composed)
+        finally:
+            self._turn.release()
 
     def keep_policies(self, texts: Mapping[str, str]) -> None:
         """Keep the texts behind the decisions this process will make, under the digests its events name.
@@ -153,7 +188,7 @@ class AuditLog:
             known = set(connection.execute(select(policy_texts.c.digest)).scalars())
             for digest in texts.keys() - known:
                 row = {"digest": digest, "text": texts[digest], "first_used": now()}
-                connection.execute(_insert_once(policy_texts, sqlite=self.database.sqlite), row)
+                connection.execute(insert_once(policy_texts, sqlite=self.database.sqlite), row)
 
     def close(self) -> None:
         """Say that this process stops, and let go of the database.
@@ -166,32 +201,11 @@ class AuditLog:
         try:
             if self._announce:
                 stopped = _Pending([Draft(Phase.LIFECYCLE, "server.stopped", uuid7(), {})], durable=True)
-                self._hurry()
+                self._held.hurry(CLOSE_TIMEOUT)
                 self._commit([stopped])
         finally:
             self._abandon()
             self._turn.release()
-
-    def _hurry(self) -> None:
-        """Wait for SQLite's write lock no longer than a closing process may."""
-        with suppress(SQLAlchemyError):
-            if self.database.sqlite:
-                cursor = self._connection(durable=True).connection.cursor()
-                cursor.execute(f"PRAGMA busy_timeout={CLOSE_TIMEOUT * 1000}")
-                cursor.close()
-
-    def _link(self, connection: Connection) -> dict[str, Any] | None:
-        """Continue from this server's last event, so that a tail cut off earlier shows from now on."""
-        if not self.database.sqlite:  # SQLite's write transaction holds the only writer; PostgreSQL needs asking
-            connection.execute(select(func.pg_advisory_xact_lock(_LINK_LOCK)))
-        last = connection.execute(
-            select(events.c.leaf, events.c.boot_id, events.c.writer_seq)
-            .where(events.c.server == self.writer.server)
-            .order_by(events.c.id.desc())
-            .limit(1)
-        ).first()
-        self._prev = GENESIS if last is None else leaf_hash(last.leaf)
-        return None if last is None else {"boot_id": last.boot_id, "seq": last.writer_seq, "hash": self._prev}
 
     def _commit(self, batch: list[_Pending]) -> None:
         if not batch:
@@ -200,10 +214,11 @@ class AuditLog:
         error: AuditUnavailable | None = None
         try:
             with _reported():
-                connection = self._connection(durable=durable)
+                self._check_room()
+                connection = self._held.connection(durable=durable)
                 with connection.begin():
-                    composed = self._insert(connection, [draft for pending in batch for draft in pending.drafts])
-            self._advance(composed)
+                    composed = self._chain.insert(connection, [draft for pending in batch for draft in pending.drafts])
+            self._chain.advance(composed)
         except AuditUnavailable as exc:
             error = exc
             self._abandon()
@@ -218,97 +233,32 @@ class AuditLog:
         for pending in batch:
             pending.done, pending.error = True, error
 
-    def _insert(self, connection: Connection, drafts: Sequence[Draft]) -> list[Event]:
-        composed: list[Event] = []
-        if self._in_doubt:
-            self._catch_up(connection)
-        if self._seq == 0 and drafts:
-            after = self._link(connection)
-            drafts = [replace(drafts[0], body={**drafts[0].body, "after": after}), *drafts[1:]]
-        seq, prev, recorded = self._seq, self._prev, now()
-        self._keep_slices(connection, {digest: text for draft in drafts for digest, text in draft.slices.items()})
-        for draft in drafts:
-            event = compose(draft, self.writer, seq, prev, recorded)
-            composed.append(event)
-            seq, prev = seq + 1, event.hash
-        if composed:
-            connection.execute(_INSERT_EVENT, [event.row for event in composed])
-        patients = [
-            {"patient_id": patient, "event_id": event.row["event_id"]}
-            for event in composed
-            if len(event.patients) > 1
-            for patient in event.patients
-        ]
-        if patients:
-            connection.execute(_INSERT_PATIENT, patients)
-        return composed
-
-    def _catch_up(self, connection: Connection) -> None:
-        """Go on from this process's last event that is really on the record."""
-        last = connection.execute(
-            select(events.c.leaf, events.c.writer_seq)
-            .where(events.c.boot_id == self.writer.boot_id)
-            .order_by(events.c.writer_seq.desc())
-            .limit(1)
-        ).first()
-        if last is not None:
-            self._seq, self._prev = last.writer_seq + 1, leaf_hash(last.leaf)
-        self._in_doubt = False
-
-    def _keep_slices(self, connection: Connection, texts: Mapping[str, str]) -> None:
-        """Keep what the decisions of these events were made on, once for all that saw the same."""
-        wanted = texts.keys() - self._kept_slices
-        if not wanted:
-            return
-        known = set(connection.execute(select(slices.c.digest).where(slices.c.digest.in_(wanted))).scalars())
-        rows = [{"digest": digest, "text": texts[digest], "first_used": now()} for digest in sorted(wanted - known)]
-        if rows:
-            # Another writer may keep the same meanwhile, on PostgreSQL; SQLite has one writer.
-            connection.execute(_insert_once(slices, sqlite=self.database.sqlite), rows)
-        if len(self._kept_slices) > KNOWN_SLICES:
-            self._kept_slices.clear()
-        self._kept_slices |= wanted
-
-    def _advance(self, composed: list[Event]) -> None:
-        if composed:
-            self._seq += len(composed)
-            self._prev = composed[-1].hash
-
-    def _connection(self, *, durable: bool) -> Connection:
-        """The one connection of the log, waiting for the disk at its next commit or not.
-
-        One, because SQLite drops a connection's page cache when another connection has written.
-        """
-        if self._held is None:
-            self._held = self.database.engine.connect().execution_options(clinic_write=True)
-            self._held_durable = True
-        if self.database.sqlite and durable != self._held_durable:
-            cursor = self._held.connection.cursor()
-            cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            cursor.close()
-            self._held_durable = durable
-        return self._held
+    def _check_room(self) -> None:
+        if self.disk is not None:
+            self.disk.check(bulk=False)
 
     def _abandon(self) -> None:
-        """Drop a connection whose state is in doubt; the next event opens a new one."""
-        self._in_doubt = True
-        self._kept_slices.clear()  # what an unfinished transaction kept is not kept
-        held, self._held = self._held, None
-        if held is not None:
-            held.invalidate()
-            held.close()
+        """Drop connections whose state is in doubt; the next event opens new ones."""
+        self._chain.doubt()
+        self._held.drop()
 
 
-def _insert_once(table: Table, *, sqlite: bool) -> Insert:
-    return insert(table) if sqlite else postgresql.insert(table).on_conflict_do_nothing()
+def too_slow(patience: float) -> AuditUnavailable:
+    """What callers are told when the store does not answer."""
+    return AuditUnavailable(
+        f"The call could not be recorded: the audit store is not available (no answer within {patience:g} seconds).",
+        "Nothing was returned. Try again when the clinic's database is back.",
+    )
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
+def _reported(*, committing: bool = False) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as exc:
+        done, advice = "Nothing was changed.", "Try again when the clinic's database is back."
+        if committing and commit_in_doubt(exc):
+            done, advice = IN_DOUBT
         raise AuditUnavailable(
-            f"The call could not be recorded: the audit store is not available ({cause(exc)}).",
-            "Nothing was changed. Try again when the clinic's database is back.",
+            f"The call could not be recorded: the audit store is not available ({cause(exc)}). {done}", advice
         ) from exc

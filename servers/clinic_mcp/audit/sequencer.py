@@ -19,9 +19,11 @@ from clinic_mcp.audit.checkpoint import Checkpoint, origin_of
 from clinic_mcp.audit.merkle import root
 from clinic_mcp.audit.models import checkpoints
 from clinic_mcp.audit.note import BadNote
+from clinic_mcp.core import tracing
 from clinic_mcp.core.clinic import now
 from clinic_mcp.core.db import Database, cause
 from clinic_mcp.core.errors import ClinicError, Misconfigured
+from clinic_mcp.core.grants import SEQUENCER
 from clinic_mcp.core.log import logger
 from clinic_mcp.core.settings import Settings
 
@@ -103,8 +105,10 @@ class Sequencer:
     def _sequence(self) -> int:
         sqlite = self._database.sqlite
         with self._database.read() as connection:  # so that an idle log never takes the write lock
-            if not tree.pending(connection, 1, sqlite=sqlite):
-                return 0
+            oldest = tree.pending(connection, 1, sqlite=sqlite)
+        tracing.lag(_age(oldest[0].recorded) if oldest else 0.0)
+        if not oldest:
+            return 0
         with self._database.write() as connection:
             if not self._alone(connection):
                 return 0
@@ -170,6 +174,10 @@ class Sequencer:
             self._lines.warning(what, **facts)
 
 
+def _age(recorded: str) -> float:
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(recorded)).total_seconds())
+
+
 class Background:
     """The sequencer in a thread of its own, beside a service.
 
@@ -178,7 +186,7 @@ class Background:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._database = Database(settings.url)
+        self._database = Database(settings.url, part=SEQUENCER)
         self._stop = threading.Event()
         run = Sequencer(settings, self._database).run
         self._thread = threading.Thread(target=run, args=(self._stop,), name="sequencer", daemon=True)

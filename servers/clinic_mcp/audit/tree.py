@@ -87,7 +87,7 @@ def pending(connection: Connection, limit: int, *, sqlite: bool) -> Sequence[Any
     """
     last = select(leaves.c.event).order_by(leaves.c.leaf_index.desc()).limit(1)
     reached: int = connection.execute(last).scalar() or 0
-    query = select(events.c.id, events.c.event_id, events.c.leaf).order_by(events.c.id).limit(limit)
+    query = select(events.c.id, events.c.event_id, events.c.leaf, events.c.recorded).order_by(events.c.id).limit(limit)
     if sqlite:
         return connection.execute(query.where(events.c.id > reached)).all()
     placed = select(leaves.c.event).where(leaves.c.event == events.c.id).exists()

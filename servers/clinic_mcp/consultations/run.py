@@ -7,6 +7,7 @@ import anyio
 from clinic_mcp.audit.sequencer import Background
 from clinic_mcp.consultations.service import ConsultationsService
 from clinic_mcp.core import log as logging
+from clinic_mcp.core import telemetry
 from clinic_mcp.core.app import bind, run_uvicorn
 from clinic_mcp.core.resource import check_public
 from clinic_mcp.core.settings import CONSULTATIONS, Settings
@@ -21,6 +22,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     """
     logging.configure(settings.log_level)
     check_public(settings, CONSULTATIONS, host)
+    finish = telemetry.configure(settings, CONSULTATIONS)
     with bind(host, port, settings) as listener:
         service = ConsultationsService(settings, listener.getsockname()[1])
         sequencer = Background(settings)
@@ -29,3 +31,4 @@ def run(settings: Settings, host: str, port: int) -> None:
         finally:
             sequencer.close()
             service.close()
+            finish()

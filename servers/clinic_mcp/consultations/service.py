@@ -16,11 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
-from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.consultations.keys import published_keys
 from clinic_mcp.consultations.store import Actor, Consultations
 from clinic_mcp.consultations.token_endpoint import TokenEndpoint
+from clinic_mcp.core.app import open_log, record_stranger
 from clinic_mcp.core.clinic import Status, clients
 from clinic_mcp.core.db import Database
 from clinic_mcp.core.errors import ClinicError, InvalidArguments, Refused, Unauthenticated
@@ -63,7 +62,7 @@ class ConsultationsService:
         self.issuers = Issuers(settings, frozenset({CONSULTATIONS}), url)
         self.resource = Resource(url, "Consultations", "", self.issuers.providers)
         self.database = Database(settings.url, part=CONSULTATIONS)
-        self.log = AuditLog(self.database, Writer(CONSULTATIONS, settings.id, f"clinic-mcp/{settings.id}"))
+        self.log = open_log(settings, self.database, CONSULTATIONS)
         self.consultations = Consultations(self.log, settings.id)
         self.token_endpoint = TokenEndpoint(settings, self.consultations)
 
@@ -181,8 +180,7 @@ class ConsultationsService:
         return self.consultations.close(actor, sid), None
 
     def _record_stranger(self, peer: str, reason: str) -> None:
-        body = {"reason": reason, "network": {"transport": "http", "peer": peer}}
-        self.log.append(Draft(Phase.UNAUTHENTICATED, "http.unauthenticated", uuid7(), body))
+        record_stranger(self.log, "http", peer, reason)
 
 
 def _clinician(actor: Actor) -> str:

@@ -18,9 +18,11 @@ from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.audit.recovery import close_orphans
 from clinic_mcp.core import log as logging
+from clinic_mcp.core import telemetry
 from clinic_mcp.core.cedar_types import input_type
 from clinic_mcp.core.credentials import HttpCredentials, StdioCredentials
 from clinic_mcp.core.db import Database
+from clinic_mcp.core.disk import Disk
 from clinic_mcp.core.errors import Misconfigured
 from clinic_mcp.core.gate import BearerGate
 from clinic_mcp.core.guard import Guard
@@ -61,7 +63,7 @@ class Application:
         inputs = {name: input_type(tool.arguments) for name, tool in tools.tools.items()}
         self.policies = PoliciesInForce(settings.policies, inputs)
         self.database = Database(settings.url, part=tools.name)
-        self.log = AuditLog(self.database, Writer(tools.name, settings.id, f"clinic-mcp/{settings.id}"))
+        self.log = open_log(settings, self.database, tools.name)
         self.guard = Guard(
             tools,
             self.database,
@@ -96,8 +98,7 @@ class Application:
 
     def record_stranger(self, peer: str, reason: str) -> None:
         """Put an HTTP request without a valid token on the record."""
-        body = {"reason": reason, "network": {"transport": self.transport, "peer": peer}}
-        self.log.append(Draft(Phase.UNAUTHENTICATED, "http.unauthenticated", uuid7(), body))
+        record_stranger(self.log, self.transport, peer, reason)
 
     async def run_stdio(self) -> None:
         """Serve stdin and stdout until stdin ends."""
@@ -120,6 +121,30 @@ class Application:
             self.database.close()
 
 
+def open_log(settings: Settings, database: Database, part: str) -> AuditLog:
+    """The log of a part of the suite that answers others: it watches its disk, and its patience is in settings.
+
+    Raises:
+        AuditUnavailable: The log cannot be written.
+    """
+    lines = logging.logger(part)
+    disk = Disk.of(settings, lambda free_mb: lines.warning("disk.nearly_full", free_mb=free_mb))
+    writer = Writer(part, settings.id, f"clinic-mcp/{settings.id}")
+    return AuditLog(database, writer, disk=disk, patience=settings.audit_timeout)
+
+
+def record_stranger(log: AuditLog, transport: str, peer: str, reason: str) -> None:
+    """Put an HTTP request without a valid token on the record.
+
+    Raises:
+        AuditUnavailable: It cannot be.
+    """
+    body = {"reason": reason, "network": {"transport": transport, "peer": peer}}
+    draft = Draft(Phase.UNAUTHENTICATED, "http.unauthenticated", uuid7(), body)
+    log.append(draft)
+    logging.logger(log.writer.server).info("call", event_id=draft.event_id, code=draft.code, reason=reason)
+
+
 def serve(tools: ServerTools, settings: Settings, transport: str, host: str, port: int) -> None:
     """Run one server until it is told to stop.
 
@@ -128,13 +153,17 @@ def serve(tools: ServerTools, settings: Settings, transport: str, host: str, por
         AuditUnavailable: The audit log cannot be written.
     """
     logging.configure(settings.log_level)
-    if transport == "stdio":
-        _run(Application(tools, settings, transport), None, host)
-        return
-    check_public(settings, tools.name, host)
-    # Bound before anything else, because the port is part of what tokens for this server are called.
-    with bind(host, port, settings) as listener:
-        _run(Application(tools, settings, transport, listener.getsockname()[1]), listener, host)
+    finish = telemetry.configure(settings, tools.name)
+    try:
+        if transport == "stdio":
+            _run(Application(tools, settings, transport), None, host)
+            return
+        check_public(settings, tools.name, host)
+        # Bound before anything else, because the port is part of what tokens for this server are called.
+        with bind(host, port, settings) as listener:
+            _run(Application(tools, settings, transport, listener.getsockname()[1]), listener, host)
+    finally:
+        finish()
 
 
 def _run(application: Application, listener: socket.socket | None, host: str) -> None:
@@ -205,7 +234,7 @@ def _mcp_server(tools: ServerTools, guard: Guard) -> Server[Any]:
 
     async def call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
         call: Call = ctx.lifespan_context
-        return await guard.handle(call)
+        return await guard.waiting.answer(call)
 
     server: Server[Any] = Server(
         tools.name,
@@ -215,7 +244,7 @@ def _mcp_server(tools: ServerTools, guard: Guard) -> Server[Any]:
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
-    server.middleware.append(guard)
+    server.middleware[:] = [guard]  # in place of the SDK's own tracing, which repeats what callers write
     return server
 
 

@@ -66,5 +66,20 @@ def words(error: BaseException) -> str:
     )
 
 
+def in_doubt(error: BaseException) -> bool:
+    """Whether a COMMIT that failed with this may have happened all the same.
+
+    SQLite rolls back whatever fails before the write-ahead log's sync; a sync that fails says nothing about what is on
+    the disk. PostgreSQL has rolled back whatever it still answers with an error; a connection that broke says nothing.
+
+    Args:
+        error: What SQLite's or PostgreSQL's driver raised.
+    """
+    if isinstance(error, sqlite3.Error):
+        return words(error) == _SQLITE["IOERR"]
+    code = getattr(error, "sqlstate", None)
+    return code is None or code[:2] == "08" or code in ("57P01", "57P02")
+
+
 def _named(error: BaseException) -> str:
     return type(error).__name__

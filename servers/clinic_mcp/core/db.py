@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from clinic_mcp.core import postgres
 from clinic_mcp.core.authorizer import authorizer
-from clinic_mcp.core.causes import words
+from clinic_mcp.core.causes import in_doubt, words
 from clinic_mcp.core.errors import Misconfigured, Unavailable
 
 metadata = MetaData(
@@ -49,7 +51,7 @@ class Database:
         try:
             parsed = postgres.with_driver(make_url(url))
             self.sqlite = parsed.get_backend_name() == "sqlite"
-            options = _sqlite_options() if self.sqlite else postgres.engine_options(parsed, part)
+            options = _sqlite_options(parsed, create) if self.sqlite else postgres.engine_options(parsed, part)
             # hide_parameters: SQL parameters are patient data and must reach neither a log nor a model.
             self.engine: Engine = create_engine(
                 parsed.difference_update_query(["options"]), hide_parameters=True, **options
@@ -101,6 +103,14 @@ class Database:
         with self.engine.connect().execution_options(clinic_write=True) as connection, connection.begin():
             yield connection
 
+    def file_id(self) -> tuple[int, int] | None:
+        """What tells the SQLite file from another one put in its place; nothing where there is none."""
+        try:
+            found = os.stat(self.engine.url.database or "")
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -113,9 +123,19 @@ def cause(exc: BaseException) -> str:
     return words(original or exc)
 
 
-def _sqlite_options() -> dict[str, Any]:
-    connect = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
-    return {"pool_size": 8, "max_overflow": 8, "pool_timeout": 5, "connect_args": connect}
+def commit_in_doubt(exc: BaseException) -> bool:
+    """Whether a COMMIT that failed like this may have happened."""
+    return in_doubt((exc.orig if isinstance(exc, DBAPIError) else exc) or exc)
+
+
+def _sqlite_options(url: URL, create: bool) -> dict[str, Any]:
+    mode = "rwc" if create else "rw"  # a file that went missing must not come back empty
+
+    def connect() -> sqlite3.Connection:
+        where = f"file:{quote(url.database or '')}?mode={mode}"
+        return sqlite3.connect(where, uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
+
+    return {"pool_size": 8, "max_overflow": 8, "pool_timeout": 5, "creator": connect}
 
 
 def _sqlite_rules(connection: sqlite3.Connection, _record: object) -> None:

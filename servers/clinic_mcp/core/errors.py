@@ -73,6 +73,10 @@ class AuditUnavailable(ClinicError):
     code = "audit_unavailable"
 
 
+IN_DOUBT = ("Whether the change was made is not known yet.", "Repeat exactly this call: it is made once.")
+"""Sentence and advice for a write whose commit nobody confirmed."""
+
+
 class Unavailable(ClinicError):
     """The database or another part the call needs cannot be reached."""
 

@@ -6,6 +6,7 @@ shielded from the client: a caller that goes away does not keep its call off the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,9 +23,10 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from clinic_mcp.audit.event import Draft, safe_label, safe_request_id, safe_traceparent
+from clinic_mcp.audit.event import Draft
 from clinic_mcp.audit.log import AuditLog
-from clinic_mcp.core import record
+from clinic_mcp.core import record, tracing
+from clinic_mcp.core.answers import crash, failure
 from clinic_mcp.core.credentials import Credentials
 from clinic_mcp.core.db import Database, cause
 from clinic_mcp.core.errors import (
@@ -37,12 +39,14 @@ from clinic_mcp.core.errors import (
     UnknownTool,
 )
 from clinic_mcp.core.identity import Caller, resolve
+from clinic_mcp.core.opening import open_call, tool_name
 from clinic_mcp.core.policy import POLICY_ERROR, PolicySet, Request
 from clinic_mcp.core.question import ask
 from clinic_mcp.core.record import Call, Understood
 from clinic_mcp.core.reload import PoliciesInForce
 from clinic_mcp.core.tokens import Claims
 from clinic_mcp.core.tool import ServerTools, Target, Work, as_text
+from clinic_mcp.core.waiting import Waiting
 from clinic_mcp.core.worker import Worker
 
 
@@ -79,17 +83,23 @@ class Guard:
         self.clinic_id = clinic_id
         self.transport = transport
         self.credentials = credentials
-        self.timeout = timeout
         self.worker: Worker[Call] = Worker(self.perform, server.name)
+        self.waiting = Waiting(self.worker, log, timeout)
         self._in_flight: set[tuple[str, str, str]] = set()
         self._lines = structlog.get_logger().bind(part=server.name)
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """The SDK's middleware: every inbound message passes here."""
-        if ctx.request_id is None or ctx.method != "tools/call":
-            return await call_next(ctx)
+        name = tool_name(ctx.params, self.server) if ctx.method == "tools/call" else None
+        with tracing.message_span(ctx.method, name, ctx.protocol_version, ctx.meta):
+            if ctx.request_id is None or ctx.method != "tools/call":
+                return await call_next(ctx)
+            return await self._one_at_a_time(ctx, call_next)
+
+    async def _one_at_a_time(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Let a call through unless one with its id is still in flight on its connection."""
         ticket = (self.credentials.connection(ctx), type(ctx.request_id).__name__, str(ctx.request_id))
-        call = self._open(ctx)
+        call = open_call(ctx, self.server, self.credentials, self.transport)
         if self.transport != "http":  # stateless HTTP has no connection on which answers could be mixed up
             if ticket in self._in_flight:
                 await self._record_unperformed(call, "duplicate_id")
@@ -102,19 +112,6 @@ class Guard:
             raise
         finally:
             self._in_flight.discard(ticket)
-
-    async def handle(self, call: Call) -> CallToolResult:
-        """The SDK's `tools/call` handler: have the call performed, within its time."""
-        try:
-            with anyio.fail_after(self.timeout):
-                await self.worker.perform(call)
-        except TimeoutError:
-            call.abandoned = "timeout"
-            return _failure(Unavailable("The call took too long.", "Try again.", code="timeout"), call)
-        except anyio.get_cancelled_exc_class():
-            call.abandoned = "cancelled"
-            raise
-        return call.answer or _failure(ClinicError(f"The call failed (reference {call.call_id})."), call)
 
     async def visible(self, ctx: ServerRequestContext[Any, Any]) -> set[str]:
         """The tools worth showing a caller. One nobody knows sees their names: calling one says what is missing."""
@@ -142,13 +139,12 @@ class Guard:
                     self._run(call)
             ending = [(call, call.closing) for call in calls if call.closing is not None]
             self._record([call for call, _ in ending], [closing for _, closing in ending], durable=True)
-        except Exception as crash:  # noqa: BLE001 - nothing of an unforeseen error may reach the caller
-            self._lines.error("calls.crashed", count=len(calls), error=type(crash).__name__)
+        except Exception as exc:  # noqa: BLE001 - nothing of an unforeseen error may reach the caller
+            self._lines.error("calls.crashed", count=len(calls), error=type(exc).__name__)
             for call in calls:
-                call.answer = _failure(ClinicError(f"The call failed (reference {call.call_id})."), call)
+                call.answer = crash(call)
         for call in calls:
-            code = call.code or "failed"
-            self._lines.info("call", call_id=call.call_id, tool=call.label, code=code, duration_us=call.duration_us)
+            self._tell(call)
 
     def _admit(self, calls: Sequence[Call]) -> None:
         """Identify callers and load what the calls are about, over one picture of the data; then decide each."""
@@ -205,6 +201,8 @@ class Guard:
             self._lines.error("policy.error", call_id=call.call_id, tool=understood.tool.name)
         if not decision.allowed:
             raise Refused("The clinic's policies do not permit this call.", policies.advice(request, decision))
+        if self.log.disk is not None:
+            self.log.disk.check(bulk=understood.tool.bulk)
 
     def _ask(self, call: Call, action: str, inputs: Mapping[str, Any], target: Target) -> Request:
         if call.caller is None:
@@ -219,12 +217,16 @@ class Guard:
 
     def _record(self, calls: Sequence[Call], drafts: Sequence[Draft], *, durable: bool) -> None:
         """Put an event of each call on the record; a call whose event cannot be kept gets no other answer."""
-        for call, error in zip(calls, self.log.append_each(drafts, durable=durable), strict=True):
+        started = time.perf_counter_ns()
+        errors = self.log.append_each(drafts, durable=durable)
+        took = (time.perf_counter_ns() - started) // 1_000
+        for call, draft, error in zip(calls, drafts, errors, strict=True):
+            call.recording_us += took
             if error is None:
-                call.recorded = True
+                call.recorded, call.event_id = True, draft.event_id
             else:
                 self._lines.warning("call.unrecorded", call_id=call.call_id, reason=error.message)
-                call.answer, call.code, call.closing = _failure(error, call), error.code, None
+                call.answer, call.code, call.closing = failure(error, call), error.code, None
 
     async def _record_unperformed(self, call: Call, code: str) -> None:
         """A request the protocol itself refuses was still a call: it goes on the record too."""
@@ -232,7 +234,26 @@ class Guard:
             refusal: ClinicError = InvalidArguments("The request cannot be performed.", code=code)
             if isinstance(call.claims, Unauthenticated):
                 refusal = call.claims
-            await anyio.to_thread.run_sync(self.log.append, record.refusal(call, refusal))
+            draft = record.refusal(call, refusal)
+            await anyio.to_thread.run_sync(self.log.append, draft)
+            call.recorded, call.event_id, call.code = True, draft.event_id, refusal.code
+            self._tell(call)
+
+    def _tell(self, call: Call) -> None:
+        """The one line and the metrics of a call that has ended. No argument, no result, no person, no patient."""
+        decision = call.decision or {}
+        self._lines.info(
+            "call",
+            call_id=call.call_id,
+            event_id=call.event_id,
+            tool=call.label,
+            code=call.code or "failed",
+            decision=decision.get("effect"),
+            policies=decision.get("policies"),
+            duration_us=call.duration_us,
+            audit_us=call.recording_us,
+        )
+        tracing.count(call)
 
     @contextmanager
     def _refusing(self, call: Call) -> Iterator[None]:
@@ -242,12 +263,12 @@ class Guard:
             self._refuse(call, refusal)
         except SQLAlchemyError as exc:
             self._refuse(call, Unavailable(f"The clinic's database is not available ({cause(exc)})."))
-        except Exception as crash:  # noqa: BLE001 - an unforeseen error is a refusal, and goes on the record as one
-            self._lines.error("call.crashed", call_id=call.call_id, error=type(crash).__name__)
+        except Exception as exc:  # noqa: BLE001 - an unforeseen error is a refusal, and goes on the record as one
+            self._lines.error("call.crashed", call_id=call.call_id, error=type(exc).__name__)
             self._refuse(call, ClinicError(f"The call failed (reference {call.call_id})."))
 
     def _refuse(self, call: Call, refusal: ClinicError) -> None:
-        call.answer, call.code = _failure(refusal, call), refusal.code
+        call.answer, call.code = failure(refusal, call), refusal.code
         call.closing = record.refusal(call, refusal)
 
     # run
@@ -262,18 +283,18 @@ class Guard:
             call.answer = CallToolResult(content=[text], structured_content=content, is_error=False)
             call.code = "ok"
         except AuditUnavailable as unavailable:  # nothing was changed, and the log could take no outcome either
-            call.answer, call.code = _failure(unavailable, call), unavailable.code
-        except ClinicError as failure:
-            self._fail(call, failure, failure.code)
+            call.answer, call.code = failure(unavailable, call), unavailable.code
+        except ClinicError as failed:
+            self._fail(call, failed, failed.code)
         except SQLAlchemyError as exc:
             sentence = f"The clinic's database is not available ({cause(exc)})."
             self._fail(call, Unavailable(sentence), type(exc).__name__)
-        except Exception as crash:  # noqa: BLE001 - a tool's own error text may hold patient data
-            self._lines.error("tool.crashed", call_id=call.call_id, tool=call.label, error=type(crash).__name__)
-            self._fail(call, ClinicError(f"The tool failed (reference {call.call_id})."), type(crash).__name__)
+        except Exception as exc:  # noqa: BLE001 - a tool's own error text may hold patient data
+            self._lines.error("tool.crashed", call_id=call.call_id, tool=call.label, error=type(exc).__name__)
+            self._fail(call, ClinicError(f"The tool failed (reference {call.call_id})."), type(exc).__name__)
 
-    def _fail(self, call: Call, failure: ClinicError, kind: str) -> None:
-        call.answer, call.code = _failure(failure, call), failure.code
+    def _fail(self, call: Call, failed: ClinicError, kind: str) -> None:
+        call.answer, call.code = failure(failed, call), failed.code
         call.closing = record.failure(call, kind)
 
     def _read(self, call: Call, understood: Understood) -> dict[str, Any]:
@@ -290,8 +311,11 @@ class Guard:
         with self.log.transaction() as transaction:
             work = self._work(transaction.connection, call, understood)
             content = understood.tool.structured(understood.tool.run(work, understood.arguments))
+            call.committing = True  # before the last look: whoever gives up from here on says that it is in doubt
             _still_wanted(call)
-            transaction.record(record.success(call, content, work.effect))
+            outcome = record.success(call, content, work.effect)
+            transaction.record(outcome)
+        call.committing, call.event_id = False, outcome.event_id
         return content
 
     def _work(self, connection: Connection, call: Call, understood: Understood) -> Work:
@@ -305,50 +329,8 @@ class Guard:
             may=partial(self._may, call),
         )
 
-    def _open(self, ctx: ServerRequestContext[Any, Any]) -> Call:
-        params = ctx.params or {}
-        name, arguments = params.get("name"), params.get("arguments")
-        tool = self.server.tools.get(name) if isinstance(name, str) else None
-        meta: Mapping[str, Any] = ctx.meta or {}
-        return Call(
-            server=self.server.name,
-            tool=tool,
-            arguments=arguments if isinstance(arguments, dict) else {},
-            claims=self.credentials.find(ctx, meta),
-            transport=self.transport,
-            origin={
-                "call": {
-                    "protocol": safe_label(ctx.protocol_version),
-                    "request_id": safe_request_id(ctx.request_id),
-                    "traceparent": safe_traceparent(meta.get("traceparent")),
-                },
-                "network": {"transport": self.transport, "peer": self.credentials.peer(ctx)},
-                "client": _claimed_client(ctx, meta),
-            },
-        )
-
 
 def _still_wanted(call: Call) -> None:
     """A result nobody waits for is not disclosed, and a write nobody waits for is not made."""
     if call.abandoned is not None:
         raise Unavailable("The caller did not wait for the answer.", code=call.abandoned)
-
-
-def _claimed_client(ctx: ServerRequestContext[Any, Any], meta: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the client calls itself: kept as claimed, believed by nobody."""
-    declared = meta.get("io.modelcontextprotocol/clientInfo")
-    params = ctx.session.client_params
-    name = declared.get("name") if isinstance(declared, dict) else params.client_info.name if params else None
-    label = safe_label(name)
-    return {"claimed": True, "name": label} if label else None
-
-
-def _failure(error: ClinicError, call: Call) -> CallToolResult:
-    """A refusal or failure as a result the model can read: a code, a sentence, what to do."""
-    body = {"code": error.code, "message": error.message, "call_id": call.call_id}
-    if error.advice:
-        body["advice"] = error.advice
-    text = f"{error.code}: {error.message}" + (f" {error.advice}" if error.advice else "")
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content={"error": body}, is_error=True
-    )

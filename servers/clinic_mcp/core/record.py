@@ -51,6 +51,9 @@ class Call:
         answer: What the caller gets; set means that the call goes no further.
         code: How it ended, for the log line.
         abandoned: Why nobody waits for the answer any more.
+        committing: Whether its write is on its way to the disk: who gives up now does not know if it is made.
+        event_id: The newest event of it on the record.
+        recording_us: Microseconds it has waited for the record.
     """
 
     server: str
@@ -74,6 +77,9 @@ class Call:
     answer: CallToolResult | None = None
     code: str | None = None
     abandoned: str | None = None
+    committing: bool = False
+    event_id: str | None = None
+    recording_us: int = 0
 
     @property
     def duration_us(self) -> int:

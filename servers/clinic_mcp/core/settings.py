@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import platformdirs
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clinic_mcp.core.urls import secure
@@ -62,6 +62,18 @@ class Settings(BaseSettings):
     """Seconds a tool may take, its recording included."""
     concurrency: int = Field(default=64, ge=1, le=4096)
     """Requests in flight before HTTP answers 503."""
+    audit_timeout: float = Field(default=10.0, gt=0, le=300)
+    """Seconds the audit log may take for an event before calls are refused."""
+    disk_path: Path | None = None
+    """A folder of the file system the log is on; none means the one of the SQLite file, and unwatched on PostgreSQL."""
+    disk_warn_mb: int = Field(default=1024, ge=0)
+    """Free megabytes below which servers warn."""
+    disk_bulk_mb: int = Field(default=256, ge=0)
+    """Free megabytes below which tools that answer about many patients are refused."""
+    disk_stop_mb: int = Field(default=64, ge=0)
+    """Free megabytes below which every call is refused, so that the log is never cut for want of room."""
+    otlp_endpoint: str = ""
+    """Base URL of an OpenTelemetry collector (OTLP over HTTP); empty means that nothing is sent anywhere."""
     witness: Path | None = None
     """A file, best on another medium, to which every checkpoint of the audit log is appended."""
 
@@ -77,6 +89,14 @@ class Settings(BaseSettings):
         if urls.keys() - DEFAULT_PORTS.keys():
             raise ValueError(f"the servers are {', '.join(DEFAULT_PORTS)}")
         return {server: secure(url) for server, url in urls.items()}
+
+    @field_validator("disk_bulk_mb", "disk_stop_mb")
+    @classmethod
+    def _in_order(cls, value: int, info: ValidationInfo) -> int:
+        before = info.data.get("disk_warn_mb" if info.field_name == "disk_bulk_mb" else "disk_bulk_mb", value)
+        if value > before:
+            raise ValueError("the three steps come in order: warn, bulk, stop")
+        return value
 
     @cached_property
     def url(self) -> str:

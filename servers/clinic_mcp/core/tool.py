@@ -110,6 +110,7 @@ class Tool(Generic[ArgumentsT_contra]):
     target: TargetOf[ArgumentsT_contra]
     run: Callable[[Work, ArgumentsT_contra], Any]
     writes: bool
+    bulk: bool
     kept: frozenset[str]
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
@@ -155,6 +156,7 @@ class ServerTools:
         target: TargetOf[ArgumentsT_contra],
         kept: Iterable[str] = (),
         writes: bool = False,
+        bulk: bool = False,
     ) -> Callable[[Callable[[Work, ArgumentsT_contra], Any]], Callable[[Work, ArgumentsT_contra], Any]]:
         """Register a function as a tool of its own name; its docstring is what the model reads.
 
@@ -164,6 +166,7 @@ class ServerTools:
             target: Finds the record a call is about, for whom it is asked.
             kept: The arguments that the audit log may keep as they are: ids, codes and numbers, no text.
             writes: Whether it changes anything.
+            bulk: Whether it may answer about many patients: refused first when the log's disk fills up.
 
         Raises:
             Misconfigured: The function has no docstring or no return type.
@@ -189,6 +192,7 @@ class ServerTools:
                 target=target,
                 run=run,
                 writes=writes,
+                bulk=bulk,
                 kept=frozenset(kept),
                 input_schema=arguments.model_json_schema(),
                 output_schema=output,

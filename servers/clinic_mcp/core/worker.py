@@ -41,12 +41,13 @@ class Worker(Generic[ItemT]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def perform(self, item: ItemT) -> None:
-        """Have an item performed; returns when it is done. Cancelling the wait does not stop the work."""
+    def submit(self, item: ItemT) -> asyncio.Future[None]:
+        """Have an item performed. The future is done when it is; whoever waits for it shields it, because cancelling
+        a wait does not stop the work."""
         loop = asyncio.get_running_loop()
         ticket = _Ticket(item, loop, loop.create_future())
         self._queue.put(ticket)
-        await asyncio.shield(ticket.done)
+        return ticket.done
 
     def close(self) -> None:
         """Finish what is queued, then end the thread."""

@@ -16,7 +16,7 @@ SERVER = ServerTools(
 )
 
 
-@SERVER.tool(title="My consultations", arguments=Nothing, target=entities.desk)
+@SERVER.tool(title="My consultations", arguments=Nothing, target=entities.desk, bulk=True)
 def list_my_consultations(work: Work, arguments: Nothing) -> list[Listed]:
     """List the open consultations that are assigned to you or about a patient you treat, the oldest first, at most 50:
     session_id, patient_id, status, opened_at (ISO 8601), assigned_to_me and signed_off."""

@@ -33,7 +33,7 @@ def get_medical_history(work: Work, arguments: OfPatient) -> list[HistoryEntry]:
     return store.medical_history(work.connection, arguments.patient_id, work.clinic_id)
 
 
-@SERVER.tool(title="Find patients", arguments=Find, target=entities.register)
+@SERVER.tool(title="Find patients", arguments=Find, target=entities.register, bulk=True)
 def find_patients(work: Work, arguments: Find) -> list[Found]:
     """Find patients by name and date of birth, among those whose record the caller may read: a list of id, name and
     birth_date, at most 20. An empty list does not mean that the clinic does not know the patient."""
