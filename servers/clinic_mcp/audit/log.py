@@ -7,7 +7,6 @@ commits everything that queued up meanwhile.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +22,8 @@ from clinic_mcp.core.clinic import now
 from clinic_mcp.core.db import Database, cause, commit_in_doubt
 from clinic_mcp.core.disk import Disk
 from clinic_mcp.core.errors import IN_DOUBT, AuditUnavailable
+from clinic_mcp.core.patience import DEFAULT, Patience
 
-PATIENCE = 10.0
-"""Seconds an event may take to become durable before callers are told that the store is too slow."""
 CLOSE_TIMEOUT = 1
 """Seconds a closing process waits for its turn, and again for the database."""
 
@@ -72,17 +70,16 @@ class AuditLog:
         *,
         announce: bool = True,
         disk: Disk | None = None,
-        patience: float = PATIENCE,
+        patience: float = DEFAULT,
     ) -> None:
         self.database = database
         self.writer = writer
         self.disk = disk
-        self.patience = patience
+        self.patience = Patience(patience)
         self._announce = announce
         self._queue: list[_Pending] = []
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()  # held by the thread that commits
-        self._since: float | None = None  # when the thread that has the turn began to wait for the store
         self._held = Held(database)
         self._chain = OwnChain(writer, sqlite=database.sqlite)
         if announce:
@@ -115,37 +112,25 @@ class AuditLog:
         """
         return self._submit([_Pending([draft], durable) for draft in drafts])
 
-    @property
-    def stuck(self) -> bool:
-        """Whether the store has left an event waiting for longer than anybody has patience for."""
-        since = self._since
-        return since is not None and time.monotonic() - since > self.patience
-
     def _submit(self, pendings: list[_Pending]) -> list[AuditUnavailable | None]:
+        if self.patience.over:  # the thread that has the turn may never come back
+            return [too_slow(self.patience.seconds)] * len(pendings)
         with self._queue_lock:
             self._queue += pendings
-        if not self._turn.acquire(timeout=self.patience):
+        if not self._turn.acquire(timeout=self.patience.seconds):
             with self._queue_lock:  # whatever the thread that has the turn did not take yet is not recorded
                 self._queue = [waiting for waiting in self._queue if waiting not in pendings]
-            return [too_slow(self.patience)] * len(pendings)
+            return [too_slow(self.patience.seconds)] * len(pendings)
         try:
             if not all(pending.done for pending in pendings):
                 with self._queue_lock:
                     batch, self._queue = self._queue, []
-                with self._timed():
+                with self.patience.waiting():
                     self._commit(batch)
         finally:
             self._turn.release()
         interrupted = AuditUnavailable("The call could not be recorded: its writer was interrupted.")
         return [pending.error if pending.done else interrupted for pending in pendings]
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        self._since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._since = None
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -154,19 +139,19 @@ class AuditLog:
         Raises:
             AuditUnavailable: The transaction could not be opened or committed; nothing changed.
         """
-        if not self._turn.acquire(timeout=self.patience):
-            raise too_slow(self.patience)
+        if not self._turn.acquire(timeout=self.patience.seconds):
+            raise too_slow(self.patience.seconds)
         try:
-            with _reported(), self._timed():
+            with _reported(), self.patience.waiting():
                 self._check_room()
                 connection = self._held.connection(durable=True)
                 begun = connection.begin()
             transaction = Transaction(connection, self)
             try:
                 yield transaction
-                with _reported(), self._timed():
+                with _reported(), self.patience.waiting():
                     composed = self._chain.insert(connection, transaction.drafts)
-                with _reported(committing=True), self._timed():
+                with _reported(committing=True), self.patience.waiting():
                     begun.commit()
             except BaseException:
                 self._abandon()
@@ -243,10 +228,10 @@ class AuditLog:
         self._held.drop()
 
 
-def too_slow(patience: float) -> AuditUnavailable:
+def too_slow(seconds: float) -> AuditUnavailable:
     """What callers are told when the store does not answer."""
     return AuditUnavailable(
-        f"The call could not be recorded: the audit store is not available (no answer within {patience:g} seconds).",
+        f"The call could not be recorded: the audit store is not available (no answer within {seconds:g} seconds).",
         "Nothing was returned. Try again when the clinic's database is back.",
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio.to_thread
 from sqlalchemy import select
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,11 +21,12 @@ from clinic_mcp.consultations.token_endpoint import TokenEndpoint
 from clinic_mcp.core.app import open_log, record_stranger
 from clinic_mcp.core.clinic import Status, clients
 from clinic_mcp.core.db import Database
-from clinic_mcp.core.errors import ClinicError, InvalidArguments, Refused, Unauthenticated
+from clinic_mcp.core.errors import IN_DOUBT, ClinicError, InvalidArguments, Refused, Unauthenticated
 from clinic_mcp.core.gate import bearer, turn_away
 from clinic_mcp.core.http import BadBodyError, FrontDoor, read_body, strict_json
 from clinic_mcp.core.identity import resolve
 from clinic_mcp.core.issuers import Issuers
+from clinic_mcp.core.patience import within
 from clinic_mcp.core.resource import Resource, ResourceMetadata, resource_url
 from clinic_mcp.core.settings import CONSULTATIONS, Settings
 from clinic_mcp.core.tokens import Claims
@@ -106,15 +106,25 @@ class ConsultationsService:
                 document = strict_json(body) if body else {}
                 if not isinstance(document, dict):
                     raise BadBodyError("The body is not a JSON object.")
-                result, special = await anyio.to_thread.run_sync(
-                    self._answer_call, endpoint, request.headers.getlist("authorization"), request.path_params, document
+                credentials = request.headers.getlist("authorization")
+                result, special = await within(
+                    self.settings.tool_timeout, self._answer_call, endpoint, credentials, request.path_params, document
                 )
                 return JSONResponse(result, status_code=special or status)
             except BadBodyError as bad:
                 return JSONResponse({"error": "bad_request", "message": str(bad)}, status_code=bad.status)
             except Unauthenticated as refusal:
                 metadata = self.resource.metadata_url
-                return await turn_away(refusal, _peer(request), record=self._record_stranger, metadata=metadata)
+                return await turn_away(
+                    refusal,
+                    _peer(request),
+                    record=self._record_stranger,
+                    metadata=metadata,
+                    patience=self.settings.audit_timeout,
+                )
+            except TimeoutError:
+                error = {"error": "unavailable", "message": "The request took too long.", "advice": IN_DOUBT[0]}
+                return JSONResponse(error, status_code=503)
             except ClinicError as exc:
                 error = {"error": exc.code, "message": exc.message}
                 if exc.advice:

@@ -6,19 +6,20 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clinic_mcp.audit.event import Draft, Phase, uuid7
-from clinic_mcp.audit.log import AuditLog
+from clinic_mcp.audit.log import AuditLog, too_slow
 from clinic_mcp.consultations.client_auth import ClientAuthentication
 from clinic_mcp.consultations.grants import Mint, Minted
 from clinic_mcp.consultations.keys import SigningKey
 from clinic_mcp.consultations.rows import AGENTS
 from clinic_mcp.consultations.store import Consultations
+from clinic_mcp.core.app import record_stranger
 from clinic_mcp.core.errors import AuditUnavailable, ClinicError, InvalidArguments, Refused, Unauthenticated
 from clinic_mcp.core.http import BadBodyError, read_body
+from clinic_mcp.core.patience import within
 from clinic_mcp.core.settings import CONSULTATIONS, SERVERS, Settings
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693, not a secret
@@ -56,11 +57,13 @@ class TokenEndpoint:
             form = dict(fields)
             if len(form) != len(fields):  # RFC 6749, section 3.2: parameters are not repeated
                 raise InvalidArguments("A field of the form is repeated.")
-            minted = await anyio.to_thread.run_sync(self._exchange, form, authorization, peer)
+            minted = await within(self._settings.tool_timeout, self._exchange, form, authorization, peer)
         except (BadBodyError, ValueError):
             return _error("invalid_request", "The request is not a form.", 400)
         except Unauthenticated as refusal:
             return await self._turn_away(refusal, peer, basic=authorization is not None)
+        except TimeoutError:
+            return _error("temporarily_unavailable", "The request took too long. Try again.", 503)
         except InvalidArguments as exc:
             return _error("invalid_request", exc.message, 400)
         except ClinicError as exc:
@@ -136,17 +139,18 @@ class TokenEndpoint:
 
     async def _turn_away(self, refusal: Unauthenticated, peer: str, *, basic: bool) -> Response:
         try:
-            await anyio.to_thread.run_sync(self._record_stranger, peer, refusal.reason)
+            await within(self._settings.audit_timeout, self._record_stranger, peer, refusal.reason)
         except AuditUnavailable as unavailable:
             return _error("temporarily_unavailable", unavailable.message, 503)
+        except TimeoutError:
+            return _error("temporarily_unavailable", too_slow(self._settings.audit_timeout).message, 503)
         answer = _error("invalid_client", "The client could not be authenticated.", 401)
         if basic:  # RFC 6749, section 5.2: who came with a header is told of which scheme
             answer.headers["WWW-Authenticate"] = 'Basic realm="clinic-mcp"'
         return answer
 
     def _record_stranger(self, peer: str, reason: str) -> None:
-        body = {"reason": reason, "network": {"transport": "http", "peer": peer}}
-        self._log.append(Draft(Phase.UNAUTHENTICATED, "http.unauthenticated", uuid7(), body))
+        record_stranger(self._log, "http", peer, reason)
 
 
 def _error(code: str, description: str, status: int) -> Response:

@@ -92,7 +92,13 @@ class Application:
             )
         else:
             inner = _sse_app(self.server, security)
-        gate = BearerGate(inner, issuers=self.issuers, record=self.record_stranger, metadata=self.resource.metadata_url)
+        gate = BearerGate(
+            inner,
+            issuers=self.issuers,
+            record=self.record_stranger,
+            metadata=self.resource.metadata_url,
+            patience=self.settings.audit_timeout,
+        )
         open_to_all = ResourceMetadata(gate, self.resource)
         return FrontDoor(open_to_all, hosts=self.settings.allowed_hosts, concurrency=self.settings.concurrency)
 

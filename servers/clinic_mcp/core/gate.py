@@ -12,9 +12,11 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clinic_mcp.audit.log import too_slow
 from clinic_mcp.core.errors import AuditUnavailable, ClinicError, InsufficientScope, Unauthenticated
 from clinic_mcp.core.http import BadBodyError, read_body, strict_json
 from clinic_mcp.core.issuers import Issuers
+from clinic_mcp.core.patience import DEFAULT, within
 from clinic_mcp.core.tokens import Claims
 
 CLAIMS = "clinic_mcp.claims"
@@ -32,15 +34,23 @@ class BearerGate:
         issuers: Checks tokens.
         record: Puts an unauthenticated request on the audit log (peer, reason).
         metadata: Where this resource says whom it trusts (RFC 9728), if it does.
+        patience: Seconds the record may take.
     """
 
     def __init__(
-        self, app: ASGIApp, *, issuers: Issuers, record: Callable[[str, str], None], metadata: str | None
+        self,
+        app: ASGIApp,
+        *,
+        issuers: Issuers,
+        record: Callable[[str, str], None],
+        metadata: str | None,
+        patience: float = DEFAULT,
     ) -> None:
         self.app = app
         self.issuers = issuers
         self.record = record
         self.metadata = metadata
+        self.patience = patience
         self._waiting = anyio.CapacityLimiter(WAITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +64,9 @@ class BearerGate:
             claims = await self._verify(bearer(Headers(scope=scope).getlist("authorization")))
         except Unauthenticated as refusal:
             peer = scope["client"][0] if scope.get("client") else "unknown"
-            response: Response = await turn_away(refusal, peer, record=self.record, metadata=self.metadata)
+            response: Response = await turn_away(
+                refusal, peer, record=self.record, metadata=self.metadata, patience=self.patience
+            )
         except ClinicError as failure:
             response = JSONResponse({"error": failure.code, "message": failure.message}, status_code=503)
         else:
@@ -97,7 +109,12 @@ def bearer(values: list[str]) -> str:
 
 
 async def turn_away(
-    refusal: Unauthenticated, peer: str, *, record: Callable[[str, str], None], metadata: str | None
+    refusal: Unauthenticated,
+    peer: str,
+    *,
+    record: Callable[[str, str], None],
+    metadata: str | None,
+    patience: float = DEFAULT,
 ) -> Response:
     """Put a request without a valid token on the record, and answer it; what cannot be recorded gets 503.
 
@@ -106,11 +123,15 @@ async def turn_away(
         peer: Where it came from.
         record: Puts it on the audit log (peer, reason).
         metadata: URL of the resource's metadata.
+        patience: Seconds the record may take.
     """
     try:
-        await anyio.to_thread.run_sync(record, peer, refusal.reason)
+        await within(patience, record, peer, refusal.reason)
     except AuditUnavailable as unavailable:
         return JSONResponse({"error": unavailable.code, "message": unavailable.message}, status_code=503)
+    except TimeoutError:
+        slow = too_slow(patience)
+        return JSONResponse({"error": slow.code, "message": slow.message}, status_code=503)
     return _challenge(refusal, metadata)
 
 

@@ -40,6 +40,7 @@ from clinic_mcp.core.errors import (
 )
 from clinic_mcp.core.identity import Caller, resolve
 from clinic_mcp.core.opening import open_call, tool_name
+from clinic_mcp.core.patience import Patience
 from clinic_mcp.core.policy import POLICY_ERROR, PolicySet, Request
 from clinic_mcp.core.question import ask
 from clinic_mcp.core.record import Call, Understood
@@ -84,7 +85,8 @@ class Guard:
         self.transport = transport
         self.credentials = credentials
         self.worker: Worker[Call] = Worker(self.perform, server.name)
-        self.waiting = Waiting(self.worker, log, timeout)
+        self._reading = Patience(log.patience.seconds)
+        self.waiting = Waiting(self.worker, (log.patience, self._reading), timeout)
         self._in_flight: set[tuple[str, str, str]] = set()
         self._lines = structlog.get_logger().bind(part=server.name)
 
@@ -150,7 +152,7 @@ class Guard:
         """Identify callers and load what the calls are about, over one picture of the data; then decide each."""
         policies = self.policies.current
         try:
-            with self.database.read() as connection:
+            with self._reading.waiting(), self.database.read() as connection:
                 for call in calls:
                     with self._refusing(call):
                         _still_wanted(call)

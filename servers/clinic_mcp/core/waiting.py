@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import anyio
 from mcp_types import CallToolResult
 from opentelemetry import trace
 
-from clinic_mcp.audit.log import AuditLog, too_slow
+from clinic_mcp.audit.log import too_slow
 from clinic_mcp.core import tracing
 from clinic_mcp.core.answers import crash, failure
 from clinic_mcp.core.errors import IN_DOUBT, AuditUnavailable, ClinicError, Unavailable
+from clinic_mcp.core.patience import Patience
 from clinic_mcp.core.record import Call
 from clinic_mcp.core.worker import Worker
 
 LOOK_EVERY = 1.0
-"""Seconds after which a waiting call looks whether the log is stuck."""
+"""Seconds after which a waiting call looks whether the store is silent."""
 
 
 class Waiting:
-    """Hands calls to the worker and waits for their answers.
+    """Hands calls to the worker and waits for their answers, as long as the store gives any.
 
     Args:
         worker: Performs them.
-        log: Takes their events.
+        stores: What the worker waits for: the log's patience, and that of the reads before a decision.
         timeout: Seconds a call may take.
     """
 
-    def __init__(self, worker: Worker[Call], log: AuditLog, timeout: float) -> None:
+    def __init__(self, worker: Worker[Call], stores: Sequence[Patience], timeout: float) -> None:
         self._worker = worker
-        self._log = log
+        self._stores = stores
         self._timeout = timeout
 
     async def answer(self, call: Call) -> CallToolResult:
@@ -49,19 +51,23 @@ class Waiting:
         return call.answer or crash(call)
 
     async def _performed(self, call: Call) -> None:
-        """Wait for the worker as long as the log takes events.
+        """Wait for the worker as long as the store answers it.
 
         Raises:
-            AuditUnavailable: It has left one waiting for too long.
+            AuditUnavailable: The store has been silent for too long.
         """
-        if self._log.stuck:  # and nothing more is queued behind it
-            raise too_slow(self._log.patience)
+        self._check()  # so that nothing more is queued behind it
         done = self._worker.submit(call)
         while not done.done():
             with anyio.move_on_after(LOOK_EVERY):
                 await asyncio.shield(done)
-            if not done.done() and self._log.stuck:
-                raise too_slow(self._log.patience)
+            if not done.done():
+                self._check()
+
+    def _check(self) -> None:
+        for store in self._stores:
+            if store.over:
+                raise too_slow(store.seconds)
 
 
 def _give_up(call: Call, why: ClinicError) -> CallToolResult:
