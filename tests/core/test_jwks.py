@@ -251,7 +251,7 @@ def test_what_a_key_does_not_say_is_not_held_against_it(changes: dict[str, Any])
         None,
         [],
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: " ".join(sorted(value)) if isinstance(value, dict) else repr(value),
 )
 def test_a_key_that_does_not_fit_is_passed_over_and_its_neighbour_taken(wrong: Any) -> None:
     neighbour = {**RSA.public, "kid": "neighbour"}
