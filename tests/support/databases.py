@@ -75,3 +75,8 @@ def _place(home: Path) -> tuple[Cluster, str]:
     if home.is_dir() and (known is None or known[0] != str(home)):
         mark.write_text(f"{home}\n", "utf-8")
     return _databases[home]
+
+
+def place_of(home: Path) -> Cluster:
+    """The PostgreSQL a clinic's database is on."""
+    return _place(home)[0]

@@ -93,18 +93,28 @@ class Cluster:
         """Stop it: `fast` ends every connection, `immediate` is a crash."""
         self._ctl("stop", "-m", mode, "-w")
 
+    def start_again(self) -> None:
+        """Start it if it has stopped."""
+        try:
+            self.admin().close()
+        except psycopg.OperationalError:
+            self.start()
+
     def _ctl(self, *arguments: str) -> None:
         run_as_postgres([program("pg_ctl"), "-D", str(self.data), "-t", str(START_TIMEOUT), *arguments])
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(parent: Path | None = None) -> Iterator[Cluster]:
     """A new cluster, running; gone at the end.
+
+    Args:
+        parent: Where its folder is made.
 
     Raises:
         NoPrograms: PostgreSQL is not installed.
     """
-    made = Cluster(Path(mkdtemp(prefix="clinic-pg-")))
+    made = Cluster(Path(mkdtemp(prefix="clinic-pg-", dir=parent)))
     try:
         _give(made.folder)
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
