@@ -20,8 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from big_log import Calls
 from clinic_mcp.audit.event import Writer
@@ -31,7 +30,7 @@ from faults import clinic
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from run import CLINIC, PYTHON, Subject, on_http
+from run import CLINIC, PYTHON, ROOT, Subject, on_http
 from support import databases
 from support.clinic import Clinic
 

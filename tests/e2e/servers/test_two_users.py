@@ -120,7 +120,8 @@ def test_what_that_user_does_to_the_file_itself_shows(hardened: Clinic) -> None:
     script = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
         " c.execute('DROP TRIGGER audit_events_no_update');"
-        " c.execute(\"UPDATE audit_events SET leaf = CAST(replace(leaf, 'initialised', 'initializer') AS BLOB)\"); c.commit()"
+        " c.execute(\"UPDATE audit_events SET leaf = CAST(replace(leaf, 'initialised', 'initializer') AS BLOB)\");"
+        " c.commit()"
     )
     done = TOOL_SERVERS.run(sys.executable, "-c", script, str(hardened.file), env={})
     assert done.returncode == 0, done.stderr
