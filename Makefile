@@ -3,9 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 SERVERS := .venv/bin/python
 AGENT := agent/.venv/bin/python
 
-# Where the database matters; the other suites ask it little, or are about SQLite's file.
-ON_POSTGRESQL := tests/servers tests/core/test_guard.py tests/core/test_tokens.py \
-  $(addprefix tests/e2e/servers/test_,matrix.py kill.py same_id_race.py)
+# Tests run on this many processes at once; 0 is one after the other.
+JOBS ?= 2
 
 .PHONY: demo test lint bench setup setup-dev clean
 
@@ -13,8 +12,8 @@ demo: setup           ## a whole consultation, on this machine, without an accou
 	@$(SERVERS) deploy/demo.py
 
 test: setup-dev       ## every test
-	@$(SERVERS) -m pytest
-	@CLINIC_TEST_DATABASE=postgresql $(SERVERS) -m pytest $(ON_POSTGRESQL)
+	@$(SERVERS) -m pytest -n $(JOBS) --dist loadfile
+	@CLINIC_TEST_DATABASE=postgresql $(SERVERS) -m pytest -n $(JOBS) --dist loadfile
 	@$(AGENT) -m pytest -q -c tests/agent/pytest.ini tests/agent
 	@$(AGENT) -m pytest -q -c tests/e2e/agent/pytest.ini tests/e2e/agent
 

@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 POSTGRESQL = os.environ.get("CLINIC_TEST_DATABASE", "sqlite") == "postgresql"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of SQLite itself do not run on PostgreSQL; each says why."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL every test that opens a clinic runs again; those that open none are the same on both.
+
+    Tests of SQLite itself do not run there; each says why.
+    """
+    if not POSTGRESQL:
+        return
+    same = [item for item in items if "template" not in getattr(item, "fixturenames", ())]
+    items[:] = [item for item in items if "template" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=same)
     for item in items:
         mark = item.get_closest_marker("sqlite")
-        if POSTGRESQL and mark is not None:
+        if mark is not None:
             item.add_marker(pytest.mark.skip(reason=f"about SQLite: {mark.args[0]}"))
 
 

@@ -16,6 +16,7 @@ from itertools import count
 from typing import Any
 
 import httpx
+from clinic_mcp.audit.findings import Verdict
 from sqlalchemy import make_url
 
 from support.clinic import Clinic
@@ -23,6 +24,7 @@ from support.cut_line import Cut, line
 from support.databases import place_of
 from support.faulty_disk import FaultyDisk, Kind
 from support.servers import Process, headers, post_call, request, serving
+from support.signed import report
 from support.waiting import eventually
 
 CALLERS = 8
@@ -115,7 +117,7 @@ def delivery(lot: str) -> dict[str, Any]:
 
 def whole(clinic: Clinic) -> bool:
     """Whether the log is whole, or in doubt and says of what."""
-    return clinic.run("audit", "verify", code=None).returncode in (0, 3)
+    return report(clinic).verdict in (Verdict.WHOLE, Verdict.IN_DOUBT)
 
 
 def kill_under_load(clinic: Clinic, kills: int, seed: int = 4) -> Iterator[Tally]:
