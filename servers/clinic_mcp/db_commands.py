@@ -51,8 +51,6 @@ def grants(
 
 
 def _apply(settings: Any) -> list[dict[str, Any]]:
-    import getpass
-
     from sqlalchemy import text
 
     from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
@@ -60,6 +58,7 @@ def _apply(settings: Any) -> list[dict[str, Any]]:
     from clinic_mcp.core.db import Database
     from clinic_mcp.core.grants import ALLOWED, PARTS, role
     from clinic_mcp.core.postgres_roles import apply
+    from clinic_mcp.core.who import operator_name
 
     database = Database(settings.url)
     try:
@@ -67,7 +66,7 @@ def _apply(settings: Any) -> list[dict[str, Any]]:
         with log.transaction() as transaction:
             where = transaction.connection.execute(text("SELECT current_database(), current_schema()")).one()
             apply(transaction.connection, where[0], where[1])
-            operator = {"type": "Operator", "id": getpass.getuser(), "clinic": settings.id}
+            operator = {"type": "Operator", "id": operator_name(), "clinic": settings.id}
             body = {"principal": operator, "roles": [role(part) for part in PARTS]}
             transaction.record(Draft(Phase.ADMIN, "database.granted", uuid7(), body))
     finally:

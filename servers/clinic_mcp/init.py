@@ -150,6 +150,6 @@ def _credential(connection: Any, settings: Any, client_id: str, person: str | No
 
 
 def _operator(clinic_id: str) -> dict[str, str]:
-    import getpass
+    from clinic_mcp.core.who import operator_name
 
-    return {"type": "Operator", "id": getpass.getuser(), "clinic": clinic_id}
+    return {"type": "Operator", "id": operator_name(), "clinic": clinic_id}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from clinic_mcp.core.who import operator_name
 
 if TYPE_CHECKING:
     from clinic_mcp.audit.log import AuditLog
@@ -34,7 +35,7 @@ class Asking:
         from clinic_mcp.audit.event import Draft, Phase, uuid7
 
         body = {
-            "principal": {"type": "Operator", "id": getpass.getuser(), "clinic": self.settings.id},
+            "principal": {"type": "Operator", "id": operator_name(), "clinic": self.settings.id},
             "asked": {key: value for key, value in asked.items() if value is not None},
         }
         self._log.append(Draft(Phase.AUDIT_READ, code, uuid7(), body, tuple(patients)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from clinic_mcp.core.who import operator_name
 
 if TYPE_CHECKING:
     from clinic_mcp.audit.note import Verifier
@@ -40,7 +41,7 @@ def reading(asked: dict[str, Any], patient: str | None = None) -> Iterator[Any]:
     try:
         log = AuditLog(database, Writer("audit", settings.id, f"clinic-mcp/{settings.id}"), announce=False)
         body = {
-            "principal": {"type": "Operator", "id": getpass.getuser(), "clinic": settings.id},
+            "principal": {"type": "Operator", "id": operator_name(), "clinic": settings.id},
             "asked": {key: value for key, value in asked.items() if value is not None},
         }
         log.append(Draft(Phase.AUDIT_READ, f"audit.{asked['command']}", uuid7(), body, (patient,) if patient else ()))

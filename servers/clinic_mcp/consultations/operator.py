@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from clinic_mcp.core.who import operator_name
 
 if TYPE_CHECKING:
     from clinic_mcp.audit.event import Draft
@@ -72,7 +73,7 @@ def as_operator() -> Iterator[Operator]:
     database = Database(settings.url)
     log = AuditLog(database, Writer(CONSULTATIONS, settings.id, f"clinic-mcp/{settings.id}"), announce=False)
     try:
-        yield Operator(settings, log, Consultations(log, settings.id), Actor("Operator", getpass.getuser()))
+        yield Operator(settings, log, Consultations(log, settings.id), Actor("Operator", operator_name()))
     finally:
         log.close()
         database.close()

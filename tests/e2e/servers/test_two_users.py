@@ -6,14 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.clinic import COMMAND, Clinic
+from support.clinic import Clinic
 from support.ports import free_port
 from support.servers import answers, post_call
 from support.waiting import eventually
@@ -46,15 +48,29 @@ class As:
 
 
 OWNER, TOOL_SERVERS = As(CLINIC, (CLINIC,)), As(TOOLS, (TOOLS, CLINIC))
+SITE = sysconfig.get_path("purelib")
+MINOR = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@cache
+def command() -> list[str]:
+    """`clinic-mcp` with an interpreter that other users can run: this one may be in somebody's home."""
+    for python in (sys.executable, f"/usr/bin/{MINOR}", f"/usr/local/bin/{MINOR}"):
+        script = (
+            f"import site, sys, runpy; site.addsitedir({SITE!r}); sys.argv[0] = 'clinic-mcp';"
+            " runpy.run_module('clinic_mcp', run_name='__main__')"
+        )
+        found = [python, "-S", "-c", script]  # -S: without the distribution's own packages
+        with suppress(OSError):  # not there, or not for other users
+            if TOOL_SERVERS.run(*found, "--help", env={"PATH": os.environ["PATH"]}).returncode == 0:
+                return found
+    pytest.skip(f"no {MINOR} that other users can run with the packages in {SITE}")
 
 
 @pytest.fixture
 def hardened(clinic: Clinic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     """The clinic's folder as docs/audit.md says, in a place both users reach."""
-    for program in (sys.executable, __file__):
-        reach = TOOL_SERVERS.run("/usr/bin/test", "-r", str(Path(program).resolve()), env={})
-        if reach.returncode != 0:
-            pytest.skip("the interpreter is in a folder other users cannot read")
+    command()
     top = Path("/var/tmp") / f"clinic-two-users-{os.getpid()}"  # noqa: S108 - made for two users, and removed
     shutil.copytree(clinic.home, top)
     for path in (top, *top.rglob("*")):
@@ -71,9 +87,8 @@ def hardened(clinic: Clinic, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def served(clinic: Clinic, user: As, *arguments: str) -> Iterator[int]:
     """A part of the suite, run by a user; its port."""
     port = free_port()
-    command = [*COMMAND, *arguments, "--port", str(port)]
     nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    child = user.popen(*command, env=clinic.environment, cwd="/", **nowhere)
+    child = user.popen(*command(), *arguments, "--port", str(port), env=clinic.environment, cwd="/", **nowhere)
     try:
         eventually(lambda: answers(port) or child.poll() is not None, 30)
         assert child.poll() is None, "it did not start"
@@ -103,28 +118,29 @@ def test_tool_servers_answer_and_record_as_a_user_who_cannot_read_a_signing_key(
             )[0][0],
             15,
         )
-    signed = OWNER.run(*COMMAND, "audit", "sequence", env=hardened.environment)
+    signed = OWNER.run(*command(), "audit", "sequence", env=hardened.environment)
     assert signed.returncode == 0, signed.stderr
-    assert OWNER.run(*COMMAND, "audit", "verify", env=hardened.environment).returncode == 0
+    assert OWNER.run(*command(), "audit", "verify", env=hardened.environment).returncode == 0
 
 
 def test_the_tool_servers_user_can_sign_no_checkpoint_and_mint_no_grant(hardened: Clinic) -> None:
-    for command in (("audit", "sequence"), ("audit", "rotate-key"), ("token", "issue", "--as", "dr-osei")):
-        tried = TOOL_SERVERS.run(*COMMAND, *command, env=hardened.environment)
-        assert tried.returncode == 4, (command, tried.stdout)
+    assert OWNER.run(*command(), "audit", "list", env=hardened.environment).returncode == 0  # something to sign
+    for arguments in (("audit", "sequence"), ("audit", "rotate-key"), ("token", "issue", "--as", "dr-osei")):
+        tried = TOOL_SERVERS.run(*command(), *arguments, env=hardened.environment)
+        assert tried.returncode == 4, (arguments, tried.stdout)
         assert "Traceback" not in tried.stderr
 
 
 def test_what_that_user_does_to_the_file_itself_shows(hardened: Clinic) -> None:
-    OWNER.run(*COMMAND, "audit", "sequence", env=hardened.environment)
+    OWNER.run(*command(), "audit", "sequence", env=hardened.environment)
     script = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
         " c.execute('DROP TRIGGER audit_events_no_update');"
         " c.execute(\"UPDATE audit_events SET leaf = CAST(replace(leaf, 'initialised', 'initializer') AS BLOB)\");"
         " c.commit()"
     )
-    done = TOOL_SERVERS.run(sys.executable, "-c", script, str(hardened.file), env={})
+    done = TOOL_SERVERS.run(command()[0], "-S", "-c", script, str(hardened.file), env={})
     assert done.returncode == 0, done.stderr
-    found = OWNER.run(*COMMAND, "audit", "verify", env=hardened.environment)
+    found = OWNER.run(*command(), "audit", "verify", env=hardened.environment)
     assert found.returncode == 1
     assert "altered" in found.stdout
