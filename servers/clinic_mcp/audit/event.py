@@ -29,6 +29,7 @@ class Phase(StrEnum):
     OUTCOME = "outcome"
     LIFECYCLE = "lifecycle"
     ADMIN = "admin"
+    DISCLOSURE = "disclosure"
     AUDIT_READ = "audit_read"
     UNAUTHENTICATED = "unauthenticated"
 

@@ -6,6 +6,12 @@ from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text,
 
 from clinic_mcp.core.db import metadata
 
+
+def _only(name: str, *columns: str, where: str) -> Index:
+    """An index over some of the rows."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 events = Table(
     "audit_events",
     metadata,
@@ -31,13 +37,15 @@ events = Table(
     UniqueConstraint("call_id", "phase", name="uq_audit_events_call_phase"),
     UniqueConstraint("boot_id", "writer_seq", name="uq_audit_events_writer"),
     Index("ix_audit_events_consultation", "consultation"),
-    Index("ix_audit_events_patient", "patient"),
-    Index(
-        "ix_audit_events_lifecycle",
-        "server",
-        sqlite_where=text("phase = 'lifecycle'"),
-        postgresql_where=text("phase = 'lifecycle'"),
-    ),
+    _only("ix_audit_events_lifecycle", "server", where="phase = 'lifecycle'"),
+    # Each of the following answers one of the auditor's questions, the newest first: docs/decisions/010.
+    _only("ix_audit_events_patient", "patient", "id", where="patient IS NOT NULL"),
+    _only("ix_audit_events_principal", "principal", "id", where="principal IS NOT NULL"),
+    _only("ix_audit_events_agent", "agent", "id", where="agent IS NOT NULL"),
+    _only("ix_audit_events_denied", "id", "policies", where="decision = 'deny'"),
+    _only("ix_audit_events_admin", "code", "id", where="phase = 'admin'"),
+    _only("ix_audit_events_audit_read", "code", "id", where="phase = 'audit_read'"),
+    Index("ix_audit_events_recorded", "recorded", "phase", "id"),
 )
 
 event_patients = Table(

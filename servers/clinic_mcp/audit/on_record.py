@@ -1,14 +1,13 @@
 """Whoever asks at the machine, with the clinic's database: what they read of it is on the record before it is shown."""
 
 from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clinic_mcp.core.who import operator_name
-
 if TYPE_CHECKING:
+    from clinic_mcp.audit.event import Draft
     from clinic_mcp.audit.log import AuditLog
     from clinic_mcp.core.settings import Settings
 
@@ -34,11 +33,22 @@ class Asking:
         """
         from clinic_mcp.audit.event import Draft, Phase, uuid7
 
-        body = {
-            "principal": {"type": "Operator", "id": operator_name(), "clinic": self.settings.id},
-            "asked": {key: value for key, value in asked.items() if value is not None},
-        }
-        self._log.append(Draft(Phase.AUDIT_READ, code, uuid7(), body, tuple(patients)))
+        kept = {key: value for key, value in asked.items() if value is not None}
+        body = {"principal": self.principal, "asked": kept}
+        self.append(Draft(Phase.AUDIT_READ, code, uuid7(), body, tuple(patients)))
+
+    @property
+    def principal(self) -> dict[str, str]:
+        """How an event names whoever asks."""
+        return {"type": "Operator", "id": operator_name(), "clinic": self.settings.id}
+
+    def append(self, draft: Draft) -> None:
+        """Put another event on the record.
+
+        Raises:
+            AuditUnavailable: It cannot be recorded.
+        """
+        self._log.append(draft)
 
 
 @contextmanager

@@ -1,18 +1,18 @@
 """Reading the log from the terminal: who looked is on the record before anything is shown."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from clinic_mcp.core.who import operator_name
+import typer
 
 if TYPE_CHECKING:
     from clinic_mcp.audit.note import Verifier
+
+Item = TypeVar("Item")
 
 KeyFile = Annotated[
     Path | None,
@@ -64,22 +64,40 @@ def trusted_keys(file: Path | None) -> list[Verifier]:
 
 
 @contextmanager
-def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def counting(what: str, total: int | None = None, unit: str = "events") -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr, gone when done; plain where nobody looks.
 
     Args:
         what: What is being done.
-        total: How many events there are, if that is known.
+        total: How many there are, if that is known.
+        unit: What is counted.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed} events"),
+        TextColumn("{task.completed}" + (f" of {total} {unit}" if total is not None else f" {unit}")),
         TimeElapsedColumn(),
+        *([TimeRemainingColumn()] if total is not None else []),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.update(task, completed=count)
+
+
+def each(items: Iterable[Item], progress: Callable[[int], None]) -> Iterator[Item]:
+    """The items, counted as they pass.
+
+    Args:
+        items: Of them.
+        progress: Called with how many have passed, now and then and at the end.
+    """
+    count = 0
+    for item in items:
+        count += 1
+        if count % 500 == 0:
+            progress(count)
+        yield item
+    progress(count)

@@ -103,15 +103,25 @@ def find(connection: Connection, reference: str) -> Recorded:
     Raises:
         InvalidArguments: The log has no such event, or it is no decision of the policies.
     """
+    found = search(connection, reference)
+    if found is None:
+        raise InvalidArguments(f"The audit log has no decision of the policies under {reference}.")
+    return found
+
+
+def search(connection: Connection, reference: str) -> Recorded | None:
+    """A recorded decision, or nothing where the log has none under that id.
+
+    Args:
+        connection: An open read transaction.
+        reference: As in `find`.
+    """
     call = select(events.c.call_id).where(or_(events.c.event_id == reference, events.c.call_id == reference)).limit(1)
     decision = select(events.c.leaf).where(
         events.c.call_id == call.scalar_subquery(), events.c.phase.in_((Phase.INTENT, Phase.DECISION))
     )
     leaf = connection.execute(decision).scalar()
-    found = recorded(leaf) if leaf is not None else None
-    if found is None:
-        raise InvalidArguments(f"The audit log has no decision of the policies under {reference}.")
-    return found
+    return recorded(leaf) if leaf is not None else None
 
 
 def explain_recorded(connection: Connection, decision: Recorded, today: PolicySet, folder: Path) -> Explanation:

@@ -45,7 +45,7 @@ def explain(
     if as_json:
         show_json(shown.as_json())
     else:
-        _show(shown)
+        show(shown)
 
 
 def _words(arguments: list[str]) -> dict[str, str]:
@@ -93,7 +93,8 @@ def _of_event(event: str) -> Explanation:
     return shown
 
 
-def _show(shown: Explanation) -> None:
+def show(shown: Explanation) -> None:
+    """An explanation, for people."""
     record: dict[str, object] = {
         "decision": "allow" if shown.allowed else "deny",
         "by": ", ".join(shown.policies),
