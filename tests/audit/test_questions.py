@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
-from clinic_mcp.audit.questions.calls import Call
-from clinic_mcp.audit.questions.unusual import BULK, PROBES, Hours, unusual
 from support.calls import NOTES
 from support.clinic import Clinic
-from support.log import AuditReader
 from support.servers import Caller, connected
 
 GLASS = {"patient_id": "P002", "reason_code": "unconscious", "reason": "Found on the street, does not answer"}
@@ -101,28 +96,23 @@ def test_what_was_refused_and_by_what(day: tuple[Clinic, dict[str, str]]) -> Non
 
 def test_broken_glass_and_overrides_wait_for_their_verdict(day: tuple[Clinic, dict[str, str]]) -> None:
     clinic, ids = day
-    (glass,) = clinic.json("audit", "break-glass")
+    shown = clinic.json("audit", "break-glass")
+    (glass,) = shown["accesses"]
+    assert shown["more"] is None
     assert (glass["patient_id"], glass["clinician_id"], glass["used"], glass["verdict"]) == (
         "P002",
         "dr-lindqvist",
         1,
         None,
     )
-    (override,) = clinic.json("audit", "overrides")
+    (override,) = clinic.json("audit", "overrides")["overrides"]
     assert (override["rule"], override["item_id"], override["consultation_id"], override["verdict"]) == (
         "allergy",
         "amoxicillin-500",
         ids["session"],
         None,
     )
-    assert clinic.json("audit", "overrides", "--since", "2099-01-01") == []
-
-
-def test_to_whom_the_data_went(day: tuple[Clinic, dict[str, str]]) -> None:
-    clinic, _ = day
-    assert [end for _, _, end in lines(clinic, "disclosures", "P001")].count("ok") == 3
-    not_for_treatment = lines(clinic, "disclosures", "P002", "--without-treatment")
-    assert not_for_treatment == [("Clinician:dr-lindqvist", "get_patient_record", "ok")]
+    assert clinic.json("audit", "overrides", "--since", "2099-01-01") == {"overrides": [], "more": None}
 
 
 def test_everything_about_a_consultation_or_a_call(day: tuple[Clinic, dict[str, str]]) -> None:
@@ -137,89 +127,21 @@ def test_everything_about_a_consultation_or_a_call(day: tuple[Clinic, dict[str, 
         "consultation.opened",
     ]
     one = clinic.json("audit", "who", "P002")["calls"][0]["call_id"]
-    assert len(clinic.json("audit", "trace", one)["calls"]) == 1
+    (event,) = clinic.execute("SELECT event_id FROM audit_events WHERE call_id = ? AND phase = 'outcome'", one)
+    for name in (one, event["event_id"]):
+        assert [call["call_id"] for call in clinic.json("audit", "trace", name)["calls"]] == [one]
 
 
-def test_nothing_is_in_doubt_and_a_lost_outcome_would_be(day: tuple[Clinic, dict[str, str]]) -> None:
+def test_nothing_is_in_doubt(day: tuple[Clinic, dict[str, str]]) -> None:
     clinic, _ = day
     assert lines(clinic, "in-doubt") == []
 
 
-def test_answers_come_in_pages_and_no_call_is_lost_between_them(day: tuple[Clinic, dict[str, str]]) -> None:
-    clinic, _ = day
-    whole = [call["call_id"] for call in clinic.json("audit", "who", "P002")["calls"]]
-    paged: list[str] = []
-    before: list[str] = []
-    for _ in range(len(whole) + 1):
-        page = clinic.json("audit", "who", "P002", "--limit", "2", *before)
-        paged += [call["call_id"] for call in page["calls"]]
-        if page["more"] is None:
-            break
-        before = ["--before", str(page["more"])]
-    assert list(dict.fromkeys(paged)) == whole
-
-
-def test_looking_is_on_the_record(day: tuple[Clinic, dict[str, str]]) -> None:
-    clinic, _ = day
-    log = AuditReader(clinic)
-    clinic.run("audit", "who", "P001")
-    clinic.run("audit", "by", "<script>alert('Alice Thompson')</script>")
-    looked = log.events()
-    assert [(event["phase"], event["code"]) for event in looked] == [
-        ("audit_read", "audit.who"),
-        ("audit_read", "audit.by"),
-    ]
-    assert looked[0]["patients"] == ["P001"]
-    assert "Alice" not in str(looked[1])
-    assert clinic.run("audit", "verify", code=None).returncode == 0
-
-
 def test_a_table_is_shown_to_people(day: tuple[Clinic, dict[str, str]]) -> None:
-    clinic, _ = day
-    for question in (["who", "P001"], ["denied"], ["break-glass"], ["overrides"], ["unusual"], ["in-doubt"]):
-        assert clinic.run("audit", *question).stdout.strip() or question == ["in-doubt"]
+    clinic, ids = day
+    questions = (
+        "who P001|by dr-osei|denied|break-glass|overrides|unusual|in-doubt|disclosures P001|trace " + ids["session"]
+    )
+    for question in questions.split("|"):
+        assert clinic.run("audit", *question.split()).stdout.strip(), question
     assert clinic.run("audit", "unusual", "--zone", "Nowhere/Atlantis", code=2).stderr
-
-
-# unusual
-
-START = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
-OPEN = Hours(6, 22, ZoneInfo("UTC"))
-
-
-def made(minutes: float, **facts: Any) -> Call:
-    moment = START + timedelta(minutes=minutes)
-    call = Call(f"call-{minutes}", int(minutes * 10), moment.isoformat(), who="Clinician:dr-osei", ended="ok")
-    for name, value in facts.items():
-        setattr(call, name, value)
-    return call
-
-
-def rules(calls: list[Call], hours: Hours = OPEN) -> list[tuple[str, int]]:
-    return [(finding.rule, finding.count) for finding in unusual(calls, hours)]
-
-
-def test_many_patients_in_an_hour_are_bulk() -> None:
-    few = [made(n, patients=[f"P{n:03}"]) for n in range(BULK - 1)]
-    assert rules(few) == []
-    assert rules([*few, made(30, patients=["P900"])]) == [("bulk", BULK)]
-    assert rules([*few, made(90, patients=["P900"])]) == [], "the hour is over"
-    assert rules([*few, made(30, patients=["P000"])]) == [], "the same patient again"
-    assert rules([*few, *(made(30 + n, patients=[f"P9{n:02}"]) for n in range(5))]) == [("bulk", BULK)], "said once"
-
-
-def test_refusals_in_a_row_are_probing() -> None:
-    probes = [made(n, ended="refused", agent="intake_agent") for n in range(PROBES)]
-    assert rules(probes[:-1]) == []
-    assert rules(probes) == [("probing", PROBES)]
-    assert rules([made(n * 3, ended="refused") for n in range(PROBES)]) == [], "slower than that is not"
-    strangers = [made(n, ended="unauthenticated", who=None, peer="10.0.0.9") for n in range(PROBES)]
-    assert [finding.who for finding in unusual(strangers, OPEN)] == ["somebody at 10.0.0.9"]
-
-
-def test_people_out_of_hours_and_broken_glass_are_named() -> None:
-    late = made(13 * 60, patients=["P001"])
-    assert rules([late]) == [("out of hours", 1)]
-    assert rules([late], Hours(6, 22, ZoneInfo("America/New_York"))) == []
-    assert rules([made(13 * 60, patients=["P001"], agent="intake_agent")]) == [], "agents keep no hours"
-    assert rules([made(1, purpose="BTG"), made(2, purpose="BTG")]) == [("break-glass", 1), ("break-glass", 1)]

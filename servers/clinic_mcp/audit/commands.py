@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clinic_mcp.audit import proof_commands, tree_commands, verify_command
+from clinic_mcp.audit.exports import commands as export_commands
 from clinic_mcp.audit.reading import reading
 from clinic_mcp.core.console import AsJson, friendly, show_json, show_table
 
@@ -65,4 +66,4 @@ app.command("checkpoint")(tree_commands.checkpoint)
 app.command("rotate-key")(tree_commands.rotate_key)
 app.command("prove")(proof_commands.prove)
 app.command("verify-proof")(proof_commands.verify_proof)
-app.command("export")(proof_commands.export)
+app.command("export")(export_commands.export)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from clinic_mcp.audit.exports.whole import whole_folder
 from clinic_mcp.audit.findings import Found
 from clinic_mcp.audit.source import DatabaseSource, KeptCheckpoint, Kind, Stored, TextState
 from clinic_mcp.core import files
@@ -47,30 +48,25 @@ def write(
         Misconfigured: The folder is not empty or cannot be written.
         Found: An event is missing from the log: such a log is verified, not exported.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if any(folder.iterdir()):
-            raise Misconfigured(f"{folder} is not empty.", "Name a new folder.")
+    with whole_folder(folder) as made:
         events = _Events(source, progress)
-        written = {EVENTS: _lines(folder / EVENTS, events.lines())}
+        written = {EVENTS: _lines(made / EVENTS, events.lines())}
         kept = _Checkpoints(source)
-        written[CHECKPOINTS] = _lines(folder / CHECKPOINTS, kept.lines())
+        written[CHECKPOINTS] = _lines(made / CHECKPOINTS, kept.lines())
         for kind, name in TEXTS.items():
             texts = ({"digest": digest, "text": text} for digest, text in source.texts(kind))
-            written[name] = _lines(folder / name, texts)
-        files.replace(folder / "checkpoints.pub", keys, 0o600)
+            written[name] = _lines(made / name, texts)
+        files.replace(made / "checkpoints.pub", keys, 0o600)
         manifest = {
             "format": FORMAT,
             "origin": origin,
             "count": events.count,
             "sequenced": events.sequenced,
-            "range": {"from": events.first, "to": events.last},
+            "range": {"first": events.first, "last": events.last},
             "checkpoint": kept.newest,
             "files": written,
         }
-        files.replace(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False), 0o600)
-    except OSError as exc:
-        raise Misconfigured(f"{folder} cannot be written ({exc.strerror}).", "Name another folder.") from exc
+        files.replace(made / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False), 0o600)
     return manifest
 
 
@@ -81,16 +77,16 @@ class _Events:
         self._source = source
         self._progress = progress
         self.count = self.sequenced = 0
-        self.first: str | None = None
-        self.last: str | None = None
+        self.first: Json | None = None
+        self.last: Json | None = None
 
     def lines(self) -> Iterator[Json]:
         for stored in self._source.events(0):
             if stored.leaf is None:
                 raise Found(f"Event {stored.event_id} is missing from the log.", stored.event_id)
-            recorded = stored.columns.recorded
-            self.first = self.first or recorded
-            self.last, self.count = recorded, self.count + 1
+            place = {"event_id": stored.event_id, "recorded": stored.columns.recorded}
+            self.first = self.first or place
+            self.last, self.count = place, self.count + 1
             self.sequenced += stored.index is not None
             if self.count % 1_000 == 0:
                 self._progress(self.count)

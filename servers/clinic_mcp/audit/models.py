@@ -43,8 +43,8 @@ events = Table(
     _only("ix_audit_events_principal", "principal", "id", where="principal IS NOT NULL"),
     _only("ix_audit_events_agent", "agent", "id", where="agent IS NOT NULL"),
     _only("ix_audit_events_denied", "id", "policies", where="decision = 'deny'"),
-    _only("ix_audit_events_admin", "code", "id", where="phase = 'admin'"),
-    _only("ix_audit_events_audit_read", "code", "id", where="phase = 'audit_read'"),
+    _only("ix_audit_events_admin", "id", "code", where="phase = 'admin'"),
+    _only("ix_audit_events_audit_read", "id", "code", where="phase = 'audit_read'"),
     Index("ix_audit_events_recorded", "recorded", "phase", "id"),
 )
 

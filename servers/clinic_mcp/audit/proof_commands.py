@@ -1,4 +1,4 @@
-"""`clinic-mcp audit prove|verify-proof|export`: parts of the log that stand without it."""
+"""`clinic-mcp audit prove|verify-proof`: parts of the log that stand without it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clinic_mcp.audit.reading import KeyFile, counting, reading, trusted_keys
+from clinic_mcp.audit.reading import KeyFile, reading, trusted_keys
 from clinic_mcp.core.console import EXIT_CANNOT, AsJson, friendly, say, show_json, show_record
 
 if TYPE_CHECKING:
@@ -68,44 +68,6 @@ def verify_proof(
         show_json(shown)
     else:
         show_record("The event is in the log", shown)
-
-
-@friendly
-def export(
-    form: Annotated[str, typer.Argument(help="The form: `jsonl`.")],
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
-    as_json: AsJson = False,
-) -> None:
-    """Write the whole log into a folder that `audit verify --export` checks anywhere. It names patients by id."""
-    from sqlalchemy import func, select
-
-    from clinic_mcp.audit import keys
-    from clinic_mcp.audit.checkpoint import origin_of
-    from clinic_mcp.audit.export import write
-    from clinic_mcp.audit.findings import Found
-    from clinic_mcp.audit.models import events
-    from clinic_mcp.audit.source import DatabaseSource
-    from clinic_mcp.core.errors import Misconfigured
-    from clinic_mcp.core.settings import Settings
-
-    if form != "jsonl":
-        raise Misconfigured("The log is exported as `jsonl`.")
-    settings = Settings()
-    try:
-        public = (settings.keys / keys.PUBLIC).read_text("utf-8")
-    except OSError as exc:
-        raise Misconfigured("The public keys for checkpoints cannot be read.", "Run `clinic-mcp init`.") from exc
-    with reading({"command": "export"}) as connection:
-        total = connection.execute(select(func.count()).select_from(events)).scalar_one()
-        with counting("Exporting the audit log", total) as progress:
-            try:
-                manifest = write(DatabaseSource(connection), folder, origin_of(settings.id), public, progress)
-            except Found as found:
-                raise _said(found) from found
-    if as_json:
-        show_json(manifest)
-    else:
-        show_record(f"Export {folder}", {"events": manifest["count"], "under a checkpoint": manifest["sequenced"]})
 
 
 def _said(found: Found) -> typer.Exit:

@@ -1,9 +1,10 @@
 """Calls as FHIR R4 AuditEvents in the shape of IHE Basic Audit Log Patterns (BALP), one for each patient.
 
-A successful call about a patient follows `IHE.BasicAudit.PatientRead`, `PatientCreate` or `PatientUpdate` (IHE ITI
-BALP 1.1, input/fsh). A refused or failed one has the same parts and says so in `outcome`: BALP profiles only successes,
-and its text lets failures follow the pattern. A search claims no profile: `PatientQuery` wants the raw request, which
-holds names, and the log keeps none.
+A successful call about a patient follows `IHE.BasicAudit.PatientRead`, `PatientCreate` or `PatientUpdate`, one about
+none `Read`, `Create` or `Update` (IHE ITI BALP 1.1.4, input/fsh). A refused or failed one has the same parts and says
+so in `outcome`: BALP profiles only successes, and its text lets failures follow the pattern. A search claims no
+profile: `PatientQuery` wants the raw request, which holds names, and the log keeps none. Codes and their displays are
+those of FHIR R4 (4.0.1), DICOM PS3.16 and HL7 v3.
 """
 
 from __future__ import annotations
@@ -54,43 +55,60 @@ def audit_events(call: Call, *, clinic: str) -> Iterator[dict[str, Any]]:
 def _event(call: Call, patient: str | None, name: str, clinic: str) -> dict[str, Any]:
     profile, action, interaction = KINDS.get(call.tool or "", READ)
     code, words = OUTCOMES.get(call.ended, ("4", "Minor failure"))
+    flows_out = action in ("R", "E")
     event: dict[str, Any] = {
         "resourceType": "AuditEvent",
         "id": name,
-        "type": _coding(EVENT_TYPE, "rest", "Restful Operation"),
+        "type": _coding(EVENT_TYPE, "rest", "RESTful Operation"),
         "subtype": [_coding(INTERACTION, interaction, interaction)],
         "action": action,
         "recorded": call.time,
         "outcome": code,
         "outcomeDesc": words if call.ended == "ok" else " ".join([call.ended, *call.policies]),
-        "agent": [*_user(call), _client(call, reads=action == "R"), _server(call, reads=action == "R")],
+        "agent": [*_user(call, action), _client(call, reads=flows_out), _server(call, reads=flows_out)],
         "source": {
             "site": clinic,
-            "observer": {"display": f"clinic-mcp {call.server}"},
+            "observer": _named(call.server or "unknown"),  # the server's agent below: it recorded what it did
             "type": [_coding(SOURCE_TYPE, "4", "Application Server")],
         },
         "entity": [*_patient(patient), _data(call), _transaction(call)],
     }
-    if call.ended == "ok" and patient is not None and profile is not None:
-        event["meta"] = {"profile": [PROFILE + profile]}
+    if call.ended == "ok" and profile is not None:
+        event["meta"] = {"profile": [PROFILE + (profile if patient is not None else profile.removeprefix("Patient"))]}
     if call.purpose is not None:
         event["purposeOfEvent"] = [{"coding": [_coding(ACT_REASON, call.purpose)]}]
     return event
 
 
-def _user(call: Call) -> list[dict[str, Any]]:
-    """Who learned something: the person, or the human an agent acted for."""
-    human = call.behalf or (call.who if call.agent is None else None)
+def _user(call: Call, action: str) -> list[dict[str, Any]]:
+    """Who learned or made something: the person, or the human an agent acted for."""
+    human = _human(call)
     if human is None:
         return []
+    made = action in ("C", "U")  # BALP asks for an author, an informant or a custodian there
+    code, words = ("AUT", "author (originator)") if made else ("IRCP", "information recipient")
     user: dict[str, Any] = {
-        "type": {"coding": [_coding(PARTICIPATION, "IRCP", "information recipient")]},
-        "who": {"identifier": {"value": human.removeprefix("Clinician:")}},
+        "type": {"coding": [_coding(PARTICIPATION, code, words)]},
+        "who": _person(human),
         "requestor": True,
     }
     if call.purpose is not None:
         user["purposeOfUse"] = [{"coding": [_coding(ACT_REASON, call.purpose)]}]
     return [user]
+
+
+def _human(call: Call) -> str | None:
+    return call.behalf or (call.who if call.agent is None else None)
+
+
+def _person(human: str) -> dict[str, Any]:
+    """A patient by reference, anybody else by their id: `Type:id`, or the subject of an agent's grant."""
+    kind, _, name = human.rpartition(":")
+    return {"reference": f"Patient/{name}"} if kind.casefold() == "patient" else _named(name)
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"identifier": {"value": name}}
 
 
 def _role(*, source: bool) -> dict[str, Any]:
@@ -101,19 +119,19 @@ def _role(*, source: bool) -> dict[str, Any]:
 
 def _client(call: Call, *, reads: bool) -> dict[str, Any]:
     """The software that asked: the agent, or the person's own client."""
-    user = call.behalf or (call.who if call.agent is None else None)
+    address = "localhost" if call.peer == "stdio" else call.peer or "unknown"
     return {
         "type": _role(source=not reads),
-        "who": {"identifier": {"value": call.agent}} if call.agent else {"display": "MCP client"},
-        "requestor": user is None,
-        "network": {"address": call.peer or "unknown", "type": "2" if _is_ip(call.peer) else "1"},
+        "who": _named(call.agent) if call.agent else {"display": "MCP client"},
+        "requestor": _human(call) is None,
+        "network": {"address": address, "type": "2" if _is_ip(address) else "1"},
     }
 
 
 def _server(call: Call, *, reads: bool) -> dict[str, Any]:
     return {
         "type": _role(source=reads),
-        "who": {"identifier": {"value": call.server or "unknown"}},
+        "who": _named(call.server or "unknown"),
         "requestor": False,
         "network": {"address": call.server or "unknown", "type": "1"},
     }
@@ -134,7 +152,7 @@ def _patient(patient: str | None) -> list[dict[str, Any]]:
 def _data(call: Call) -> dict[str, Any]:
     """What was asked for, by the name of the tool: BALP's data entity."""
     return {
-        "what": {"identifier": {"value": call.tool or "unknown tool"}},
+        "what": _named(call.tool or "unknown tool"),
         "type": _coding(ENTITY_TYPE, "2", "System Object"),
         "role": _coding(OBJECT_ROLE, "4", "Domain Resource"),
     }
@@ -142,7 +160,7 @@ def _data(call: Call) -> dict[str, Any]:
 
 def _transaction(call: Call) -> dict[str, Any]:
     return {
-        "what": {"identifier": {"value": call.call_id}},
+        "what": _named(call.call_id),
         "type": _coding(BALP_ENTITY, "XrequestId"),
     }
 
@@ -152,11 +170,11 @@ def _coding(system: str, code: str, display: str | None = None) -> dict[str, str
     return coding if display is None else {**coding, "display": display}
 
 
-def _is_ip(peer: str | None) -> bool:
+def _is_ip(address: str) -> bool:
     import ipaddress
 
     try:
-        ipaddress.ip_address(peer or "")
+        ipaddress.ip_address(address)
     except ValueError:
         return False
     return True

@@ -1,17 +1,19 @@
-"""Calls as OCSF events of the class API Activity (6003), with the security_control profile: for a SIEM.
+"""Calls as OCSF events of the class API Activity (6003), with the profile security_control: for a SIEM.
 
-Fields after the Open Cybersecurity Schema Framework 1.9.0-dev, events/application/api_activity.json.
+Attributes after the Open Cybersecurity Schema Framework 1.8.0 (2026-03-18, Apache-2.0),
+events/application/api_activity.json and profiles/security_control.json.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 from clinic_mcp import __version__
 from clinic_mcp.audit.questions.calls import Call
 
-VERSION = "1.9.0-dev"
+VERSION = "1.8.0"
 CATEGORY, CLASS = 6, 6003
 """Application Activity, API Activity: `class_uid` is the category's uid times 1000 plus the class's."""
 CREATE, READ, UPDATE = 1, 2, 3
@@ -26,6 +28,10 @@ ACTIVITIES = {
 }
 INFORMATIONAL, MEDIUM = 1, 3
 """`severity_id`: refusals and broken glass are worth a look, the rest is information."""
+ALLOWED, DENIED = 1, 2
+"""`action_id`; `disposition_id` has the same numbers for Allowed and Blocked."""
+STATUS = {"ok": (1, "Success"), "in doubt": (0, "Unknown"), "unknown": (0, "Unknown")}
+"""`status_id` and `status`; anything else is 2, a failure."""
 
 
 def api_activity(call: Call, *, clinic: str) -> dict[str, Any]:
@@ -37,6 +43,7 @@ def api_activity(call: Call, *, clinic: str) -> dict[str, Any]:
     """
     activity = ACTIVITIES.get(call.tool or "", READ)
     denied = call.ended in ("refused", "unauthenticated")
+    status_id, status = STATUS.get(call.ended, (2, "Failure"))
     event: dict[str, Any] = {
         "activity_id": activity,
         "category_uid": CATEGORY,
@@ -44,24 +51,38 @@ def api_activity(call: Call, *, clinic: str) -> dict[str, Any]:
         "type_uid": CLASS * 100 + activity,
         "severity_id": MEDIUM if denied or call.purpose == "BTG" else INFORMATIONAL,
         "time": int(datetime.fromisoformat(call.time).timestamp() * 1000),
-        "metadata": {
-            "version": VERSION,
-            "uid": call.call_id,
-            "tenant_uid": clinic,
-            "product": {"name": "clinic-mcp", "version": __version__},
-            "profiles": ["security_control"],
-        },
+        "metadata": _metadata(call, clinic),
         "actor": _actor(call),
         "api": {"operation": call.tool or "unknown", "service": {"name": call.server or "unknown"}},
-        "src_endpoint": {"ip": call.peer} if call.peer and call.peer != "stdio" else {"name": call.peer or "unknown"},
-        "status_id": 1 if call.ended == "ok" else 2 if call.ended != "in doubt" else 0,
+        "src_endpoint": _endpoint(call.peer),
+        "status_id": status_id,
+        "status": status,
         "status_code": call.ended,
-        "action_id": 2 if denied else 1,
+        "action_id": DENIED if denied else ALLOWED,
+        "disposition_id": DENIED if denied else ALLOWED,
+        "is_alert": denied or call.purpose == "BTG",
         "resources": [{"type": "Patient", "uid": patient} for patient in call.patients],
+        "unmapped": {"purpose_of_use": call.purpose, "reason": call.reason},
     }
     if call.policies:
-        event["policy"] = {"name": " ".join(call.policies)}
-    return event
+        decision = "deny" if denied else "allow"
+        event["authorizations"] = [{"decision": decision, "policy": {"name": name}} for name in call.policies]
+    event["unmapped"] = {name: value for name, value in event["unmapped"].items() if value is not None}
+    return {name: value for name, value in event.items() if value not in ([], {})}
+
+
+def _metadata(call: Call, clinic: str) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "version": VERSION,
+        "uid": call.call_id,
+        "tenant_uid": clinic,
+        "product": {"name": "clinic-mcp", "vendor_name": "clinic-mcp", "version": __version__},
+        "profiles": ["security_control"],
+        "log_name": f"clinic-mcp/{clinic}",
+    }
+    if call.consultation is not None:
+        metadata["correlation_uid"] = call.consultation
+    return metadata
 
 
 def _actor(call: Call) -> dict[str, Any]:
@@ -72,3 +93,10 @@ def _actor(call: Call) -> dict[str, Any]:
     if call.agent is not None:
         actor["app_uid"] = call.agent
     return actor or {"app_name": "unknown"}
+
+
+def _endpoint(peer: str | None) -> dict[str, Any]:
+    try:
+        return {"ip": str(ip_address(peer or ""))}
+    except ValueError:
+        return {"name": peer or "unknown"}

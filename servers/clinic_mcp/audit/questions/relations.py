@@ -86,6 +86,7 @@ class Relations:
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """A name's words without accents, case and titles, the family name last."""
+    """A name's words without accents, case and titles, the family name last: `Family, Given` is turned round."""
     plain = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
-    return tuple(word for word in re.findall(r"\w+", plain.casefold()) if word not in TITLES)
+    family, _, given = plain.partition(",")
+    return tuple(word for word in re.findall(r"\w+", f"{given} {family}".casefold()) if word not in TITLES)

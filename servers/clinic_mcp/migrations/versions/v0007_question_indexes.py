@@ -15,8 +15,8 @@ INDEXES = {
     "ix_audit_events_principal": (("principal", "id"), "principal IS NOT NULL"),
     "ix_audit_events_agent": (("agent", "id"), "agent IS NOT NULL"),
     "ix_audit_events_denied": (("id", "policies"), "decision = 'deny'"),
-    "ix_audit_events_admin": (("code", "id"), "phase = 'admin'"),
-    "ix_audit_events_audit_read": (("code", "id"), "phase = 'audit_read'"),
+    "ix_audit_events_admin": (("id", "code"), "phase = 'admin'"),
+    "ix_audit_events_audit_read": (("id", "code"), "phase = 'audit_read'"),
     "ix_audit_events_recorded": (("recorded", "phase", "id"), None),
 }
 """Columns, and the rows that are in it. Without `id` a database sorts all of a patient's events for one page."""
