@@ -64,13 +64,16 @@ def trusted_keys(file: Path | None) -> list[Verifier]:
 
 
 @contextmanager
-def counting(what: str, total: int | None = None, unit: str = "events") -> Iterator[Callable[[int], None]]:
+def counting(
+    what: str, total: int | None = None, unit: str = "events", leave: Callable[[], None] = lambda: None
+) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr, gone when done; plain where nobody looks.
 
     Args:
         what: What is being done.
         total: How many there are, if that is known.
         unit: What is counted.
+        leave: Called at every count; may raise.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -84,7 +87,12 @@ def counting(what: str, total: int | None = None, unit: str = "events") -> Itera
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda count: bar.update(task, completed=count)
+
+        def count(done: int) -> None:
+            leave()
+            bar.update(task, completed=done)
+
+        yield count
 
 
 def each(items: Iterable[Item], progress: Callable[[int], None]) -> Iterator[Item]:

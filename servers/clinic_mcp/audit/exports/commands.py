@@ -12,6 +12,8 @@ from clinic_mcp.core.console import AsJson, friendly, say, show_json, show_recor
 from clinic_mcp.core.period import start_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
     from clinic_mcp.core.settings import Settings
@@ -46,13 +48,13 @@ def export(
     if form is Form.JSONL and (since, until) != (None, None):
         raise typer.BadParameter("A part of the log cannot be verified: jsonl is always all of it.")
     period = {"since": start_of(since), "until": start_of(until)}
-    with asking("audit") as desk, told_to_stop():
+    with asking("audit") as desk, told_to_stop() as leave:
         desk.record("audit.export", {"form": form.value, **period})
         with desk.database.read() as connection:
             if form is Form.JSONL:
-                manifest = _log(connection, desk.settings, target)
+                manifest = _log(connection, desk.settings, target, leave)
             else:
-                manifest = _calls(connection, desk.settings, form, target, period)
+                manifest = _calls(connection, desk.settings, form, target, period, leave)
     if as_json:
         show_json(manifest)
     else:
@@ -61,7 +63,12 @@ def export(
 
 
 def _calls(
-    connection: Connection, settings: Settings, form: Form, target: Path, period: dict[str, str | None]
+    connection: Connection,
+    settings: Settings,
+    form: Form,
+    target: Path,
+    period: dict[str, str | None],
+    leave: Callable[[], None],
 ) -> dict[str, Any]:
     from clinic_mcp.audit import tree
     from clinic_mcp.audit.checkpoint import origin_of
@@ -72,7 +79,7 @@ def _calls(
 
     newest = tree.latest_checkpoint(connection)
     total = counts(connection, period["since"], period["until"]).calls
-    with counting(f"Writing {target.name}", total, "calls") as progress:
+    with counting(f"Writing {target.name}", total, "calls", leave) as progress:
         return write(
             each(every(connection, since=period["since"], until=period["until"]), progress),
             target,
@@ -84,7 +91,7 @@ def _calls(
         )
 
 
-def _log(connection: Connection, settings: Settings, target: Path) -> dict[str, Any]:
+def _log(connection: Connection, settings: Settings, target: Path, leave: Callable[[], None]) -> dict[str, Any]:
     from sqlalchemy import func, select
 
     from clinic_mcp.audit import keys
@@ -101,7 +108,7 @@ def _log(connection: Connection, settings: Settings, target: Path) -> dict[str, 
     except OSError as exc:
         raise Misconfigured("The public keys for checkpoints cannot be read.", "Run `clinic-mcp init`.") from exc
     total = connection.execute(select(func.count()).select_from(events)).scalar_one()
-    with counting(f"Writing {target.name}", total) as progress:
+    with counting(f"Writing {target.name}", total, leave=leave) as progress:
         try:
             return write(DatabaseSource(connection), target, origin_of(settings.id), public, progress)
         except Found as found:

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -69,15 +69,26 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[None]:
-    """Leave by an exception when the process is told to stop, so that nothing half is left behind."""
+def told_to_stop() -> Iterator[Callable[[], None]]:
+    """What leaves, where it is called, once the process was told to stop; so nothing half is left behind.
 
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+    A signal's handler cannot leave itself: in the middle of a read of the database that would be a failure of the
+    database. Told twice, it does.
+    """
+    told: list[int] = []
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def remember(number: int, _frame: FrameType | None) -> None:
+        if told:
+            raise KeyboardInterrupt
+        told.append(number)
+
+    def leave() -> None:
+        if told:
+            raise SystemExit(128 + told[0])
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield leave
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

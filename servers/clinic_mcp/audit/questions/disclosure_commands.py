@@ -81,7 +81,7 @@ def disclose(
                 patient,
                 desk.principal,
                 to=to.strip(),
-                address=address.strip() if address else None,
+                address=None if address is None else address.strip(),
                 what=what,
                 purpose=purpose,
                 on=day,

@@ -33,7 +33,7 @@ ORDINARY = ("TREAT", "HPAYMT", "HOPERAT")
 patients = table("patients", *(column(name) for name in ("id", "clinic_id", "name", "birth_date")))
 
 
-_LINE = re.compile(r"[^\W_][\w .,:;'’&()/#+-]{1,118}[^\W_]|[^\W_]{2}")
+_LINE = re.compile(r"[^\W_][\w .,:;'’&()/#+-]{0,118}[\w.)]")
 """One short line of letters, digits and ordinary punctuation."""
 
 
@@ -103,7 +103,7 @@ def draft(
     ).first()
     if row is None:
         raise InvalidArguments("There is no such patient at this clinic.")
-    for line in filter(None, (to, address)):
+    for line in (to,) if address is None else (to, address):
         if _LINE.fullmatch(line) is None:
             raise InvalidArguments(
                 "Recipient and address are each one line of 2 to 120 letters, digits and ordinary punctuation."
@@ -115,7 +115,7 @@ def draft(
         "purpose": purpose.value,
         "disclosure": {
             "date": on.isoformat(),
-            "recipient": {"name": to, **({"address": address} if address else {})},
+            "recipient": {"name": to, **({} if address is None else {"address": address})},
             "what": sorted({one.value for one in what}),
         },
     }
