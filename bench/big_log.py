@@ -35,10 +35,12 @@ class Calls:
     """Made-up calls, the same ones each time.
 
     Args:
+        whole: Only calls that ended, and no digests of policies that nobody kept: what `audit verify` finds whole.
         seed: Other calls for another number.
     """
 
-    def __init__(self, seed: int = 7) -> None:
+    def __init__(self, *, whole: bool = False, seed: int = 7) -> None:
+        self._whole = whole
         self._random = random.Random(seed)  # noqa: S311 - no secret
 
     def call(self) -> list[Draft]:
@@ -47,7 +49,7 @@ class Calls:
         one = patient(self._random.randrange(PATIENTS))
         who = self._who()
         if chance < REFUSED:
-            decision = {"effect": "deny", "policies": [self._random.choice(("default-deny", "no-other-patient"))]}
+            decision = self._decision("deny", self._random.choice(("default-deny", "no-other-patient")))
             return [_draft(Phase.DECISION, "call.refused", call_id, who, "get_patient_record", (one,), decision)]
         search = chance < REFUSED + SEARCHES
         tool = "find_patients" if search else "get_patient_record"
@@ -55,13 +57,17 @@ class Calls:
         answered = tuple(patient(self._random.randrange(PATIENTS)) for _ in range(3)) if search else asked
         glass = self._random.random() < BROKEN_GLASS
         policy = "physician-breaks-glass" if glass else "intake-agent-reads-its-patient"
-        decision = {"effect": "allow", "policies": [policy]}
+        decision = self._decision("allow", policy)
         purpose = "BTG" if glass else "TREAT"
         begun = _draft(Phase.INTENT, "call.allowed", call_id, who, tool, asked, decision, purpose=purpose)
-        if self._random.random() < LOST:
+        if self._random.random() < LOST and not self._whole:
             return [begun]
         done = {"outcome": {"status": "ok"}, "result_count": len(answered)}
         return [begun, _draft(Phase.OUTCOME, "call.ok", call_id, who, tool, answered, None, **done)]
+
+    def _decision(self, effect: str, policy: str) -> dict[str, Any]:
+        named = {} if self._whole else {"policy_set": "0" * 64, "schema": "0" * 64}
+        return {"effect": effect, "policies": [policy], "errors": 0, "input": "0" * 64, **named}
 
     def _who(self) -> dict[str, Any]:
         clinician = f"dr-{self._random.randrange(CLINICIANS):02}"
@@ -100,7 +106,7 @@ def _draft(
         **more,
     }
     if decision is not None:
-        body["decision"] = {**decision, "errors": 0, "input": "0" * 64, "policy_set": "0" * 64, "schema": "0" * 64}
+        body["decision"] = decision
     return Draft(phase, code, call_id, body, patients)
 
 
