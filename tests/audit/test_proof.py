@@ -262,4 +262,3 @@ def test_an_export_that_its_manifest_does_not_fit_is_found(carried: tuple[Clinic
 
 def test_an_export_overwrites_nothing(day: Clinic, exported: Path) -> None:
     assert "is not empty" in day.run("audit", "export", "jsonl", str(exported), code=4).stderr
-    day.run("audit", "export", "xml", str(exported / "other"), code=4)
