@@ -1,11 +1,13 @@
 """Whoever asks at the machine, with the clinic's database: what they read of it is on the record before it is shown."""
 
 from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clinic_mcp.core.who import operator_name
+
 if TYPE_CHECKING:
     from clinic_mcp.audit.event import Draft
     from clinic_mcp.audit.log import AuditLog

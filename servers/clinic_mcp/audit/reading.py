@@ -1,13 +1,15 @@
 """Reading the log from the terminal: who looked is on the record before anything is shown."""
 
 from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from clinic_mcp.core.who import operator_name
 import typer
+
+from clinic_mcp.core.who import operator_name
 
 if TYPE_CHECKING:
     from clinic_mcp.audit.note import Verifier
