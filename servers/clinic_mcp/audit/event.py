@@ -30,6 +30,7 @@ class Phase(StrEnum):
     LIFECYCLE = "lifecycle"
     ADMIN = "admin"
     AUDIT_READ = "audit_read"
+    REVIEW = "review"
     UNAUTHENTICATED = "unauthenticated"
 
 

@@ -14,8 +14,8 @@ from clinic_mcp.audit.models import event_patients, events
 
 PHASES = (Phase.INTENT, Phase.DECISION, Phase.OUTCOME, Phase.UNAUTHENTICATED)
 """The phases a call's events can have."""
-DEEDS = (*PHASES, Phase.ADMIN, Phase.AUDIT_READ)
-"""Those, and what people did beside tools: consultations, keys, people, and reading the log."""
+DEEDS = (*PHASES, Phase.ADMIN, Phase.AUDIT_READ, Phase.REVIEW)
+"""Those, and what people did beside tools: consultations, keys, people, reading the log, and verdicts."""
 
 
 BATCH = 500
