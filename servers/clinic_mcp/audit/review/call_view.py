@@ -46,10 +46,10 @@ class Placed:
 
 
 def show(visit: Visit) -> Response:
-    """A call by its id, or by the id of one of its events."""
+    """A call, by its id."""
     name = visit.request.path_params["call_id"]
     if not _UUID.fullmatch(name):
-        raise InvalidArguments("A call or an event is named by its id, 36 characters long.")
+        raise InvalidArguments("A call is named by its id, 36 characters long.")
     with visit.parts.database.read() as connection:
         patients = _patients(connection, name)
     visit.record("call", {"call": name}, patients)
@@ -62,7 +62,7 @@ def show(visit: Visit) -> Response:
             .limit(MOST)
         ).all()
         if not rows:
-            raise NotFound("The log has no call of that id.", "An event's id is found by the search above.")
+            raise NotFound("The log has no call of that id.", "Look for the id of an event by the search above.")
         newest = tree.latest_checkpoint(connection)
         size = 0 if newest is None else newest.size
         placed = [_placed(row, size) for row in rows]

@@ -63,7 +63,7 @@ def overview(visit: Visit) -> Response:
         return [(short, sum(buckets[name, phase] for phase in phases)) for name, short in names]
 
     charts = [
-        chart("calls", "Calls", "calls", series(Phase.INTENT, Phase.DECISION, Phase.UNAUTHENTICATED)),
+        chart("calls", "Calls", "calls", series(Phase.INTENT, Phase.DECISION)),
         chart("refusals", "Refused or turned away", "refusals", series(Phase.DECISION, Phase.UNAUTHENTICATED)),
     ]
     return visit.page("overview.html", period=period, periods=PERIODS, numbers=numbers, charts=charts, hourly=hourly)
