@@ -63,10 +63,10 @@ def test_the_overview_counts_and_draws_the_period(tan: Visitor) -> None:
 def test_who_saw_a_patient_is_one_line_a_call(tan: Visitor) -> None:
     found = rows(tan.get("/calls?patient=P002"))
     assert [(row[1], row[2], row[4]) for row in found] == [
-        ("Clinician:dr-lindqvist", "get_patient_record", "✔ done"),
-        ("Clinician:dr-lindqvist", "request_emergency_access", "✔ done"),
-        ("Clinician:dr-lindqvist", "get_patient_record", "✖ refused"),
-        ("Clinician:dr-osei", "find_patients", "✔ done"),
+        ("dr-lindqvist", "get_patient_record", "✔ done"),
+        ("dr-lindqvist", "request_emergency_access", "✔ done"),
+        ("dr-lindqvist", "get_patient_record", "✖ refused"),
+        ("dr-osei", "find_patients", "✔ done"),
         ("intake_agent for dr-osei", "get_patient_record", "✖ refused"),
     ]
     assert found[0][5] == "physician-breaks-glass · unconscious · BTG"

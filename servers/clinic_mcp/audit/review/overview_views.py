@@ -56,7 +56,10 @@ def overview(visit: Visit) -> Response:
     hourly = period == "24h"
     with visit.parts.database.read() as connection:
         buckets = _buckets(connection, began, hourly=hourly)
-        numbers = _numbers(connection, began)
+        counted: Counter[Phase] = Counter()
+        for (_, phase), count in buckets.items():
+            counted[phase] += count
+        numbers = _numbers(connection, began, counted, hourly=hourly)
     names = _names(began, hourly=hourly)
 
     def series(*phases: Phase) -> list[tuple[str, int]]:
@@ -93,7 +96,7 @@ def refusals(visit: Visit) -> Response:
     return visit.page("refusals.html", lines=lines, filter=wanted)
 
 
-def _buckets(connection: Connection, began: datetime, *, hourly: bool) -> Counter[tuple[str, str]]:
+def _buckets(connection: Connection, began: datetime, *, hourly: bool) -> Counter[tuple[str, Phase]]:
     bucket = func.substr(events.c.recorded, 1, 13 if hourly else 10)
     query = (
         select(bucket, events.c.phase, func.count())
@@ -103,7 +106,7 @@ def _buckets(connection: Connection, began: datetime, *, hourly: bool) -> Counte
         )
         .group_by(bucket, events.c.phase)
     )
-    return Counter({(row[0], row[1]): row[2] for row in connection.execute(query)})
+    return Counter({(row[0], Phase(row[1])): row[2] for row in connection.execute(query)})
 
 
 def _start(began: datetime, *, hourly: bool) -> str:
@@ -123,12 +126,8 @@ def _names(began: datetime, *, hourly: bool) -> list[tuple[str, str]]:
     return found
 
 
-def _numbers(connection: Connection, began: datetime) -> Numbers:
-    since = events.c.recorded >= timestamp(began)
-    by_phase = {
-        row[0]: row[1]
-        for row in connection.execute(select(events.c.phase, func.count()).where(since).group_by(events.c.phase))
-    }
+def _numbers(connection: Connection, began: datetime, counted: Counter[Phase], *, hourly: bool) -> Numbers:
+    since = events.c.recorded >= _start(began, hourly=hourly)
     called = events.c.phase.in_((Phase.INTENT, Phase.DECISION))
     callers = connection.execute(select(func.count(WHO.distinct())).where(since, called)).scalar_one()
     alone = select(events.c.patient.label("patient")).where(since, REACHED, events.c.patient.is_not(None))
@@ -140,9 +139,9 @@ def _numbers(connection: Connection, began: datetime) -> Numbers:
     reached = alone.union(among).subquery()
     waiting = select(func.count()).select_from(review_items).where(review_items.c.verdict.is_(None))
     return Numbers(
-        calls=by_phase.get(Phase.INTENT, 0) + by_phase.get(Phase.DECISION, 0),
-        refused=by_phase.get(Phase.DECISION, 0),
-        strangers=by_phase.get(Phase.UNAUTHENTICATED, 0),
+        calls=counted[Phase.INTENT] + counted[Phase.DECISION],
+        refused=counted[Phase.DECISION],
+        strangers=counted[Phase.UNAUTHENTICATED],
         callers=callers,
         patients=connection.execute(select(func.count()).select_from(reached)).scalar_one(),
         waiting=connection.execute(waiting).scalar_one(),
