@@ -89,6 +89,13 @@ def test_a_bad_token_is_turned_away_and_on_the_record(
     assert (event["phase"], event["reason"]) == ("unauthenticated", reason)
 
 
+def test_an_address_that_somebody_only_claims_is_not_on_the_record(page: Process, log: AuditReader) -> None:
+    visitor = Visitor(page)
+    visitor.http.headers.update({"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"})
+    visitor.sign_in("nonsense")
+    assert [event["network"]["peer"] for event in log.events()] == ["127.0.0.1"]
+
+
 def test_a_deactivated_auditor_is_out_at_the_next_look(page: Process, module_clinic: Clinic, log: AuditReader) -> None:
     visitor = auditor(page, module_clinic)
     module_clinic.run("person", "deactivate", "auditor-tan")
