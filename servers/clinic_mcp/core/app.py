@@ -184,7 +184,7 @@ async def run_uvicorn(app: ASGIApp, listener: socket.socket) -> None:
         app,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,  # uvicorn believes X-Forwarded-For of anybody on loopback; the log keeps what it saw itself
+        proxy_headers=False,  # it would believe anybody on loopback; the log keeps the address it saw itself
         timeout_graceful_shutdown=SHUTDOWN_GRACE,
         lifespan="on",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 
+from clinic_mcp.audit.review.integrity import Checker
 from support.clinic import Clinic
 from support.day import Day
 from support.log import AuditReader
@@ -72,6 +73,25 @@ def test_without_the_public_keys_nobody_can_tell(day: Day) -> None:
     with reviewing(day.clinic) as page:
         seen = says(auditor(page, day.clinic), "The log cannot be checked")
         assert "public keys" in seen
+
+
+def test_what_was_found_good_is_not_read_again_until_somebody_asks(day: Day) -> None:
+    clinic = day.clinic
+    with clinic.database() as database:
+        checker = Checker(clinic.settings, database, [], every=0.05)
+        checker.start()
+        try:
+            first = eventually(lambda: checker.found if checker.found.verdict == "whole" else None)
+            assert first is not None
+            later = eventually(lambda: found if (found := checker.found).checked != first.checked else None)
+            assert later is not None
+            assert (later.verdict, later.whole_since) == ("whole", first.whole_since)
+            unguarded(clinic, "UPDATE audit_events SET decision = 'allow' WHERE policies = 'no-other-patient'")
+            checker.check_now()
+            assert eventually(lambda: checker.found.verdict == "altered")
+            assert checker.found.event_id is not None
+        finally:
+            checker.close()
 
 
 def test_the_witness_is_asked_where_there_is_one(day: Day) -> None:

@@ -100,7 +100,7 @@ def test_an_auditor_finds_who_saw_a_patient_and_why_judges_a_broken_glass_and_ta
     with page.expect_response(lambda answer: "/calls?patient=P002" in answer.url) as answered:
         page.get_by_role("button", name="Filter").click()
     assert answered.value.request.headers.get("hx-request") == "true", "without loading the page anew"
-    expect(page.locator("#results")).to_contain_text("5 calls")
+    expect(page.get_by_role("status")).to_have_text("5 calls")
     assert "patient=P002" in page.url
     expect(page.get_by_role("row").filter(has_text="find_patients")).to_contain_text("dr-osei")
 
@@ -179,7 +179,7 @@ def test_it_works_without_javascript(browser: Browser, review: Process, day: Day
     page.goto(f"{watched.url}/calls")
     page.get_by_label("Patient", exact=True).fill("P002")
     page.get_by_role("button", name="Filter").click()
-    expect(page.locator("#results")).to_contain_text("5 calls")
+    expect(page.get_by_role("status")).to_have_text("5 calls")
     page.get_by_label("Patient", exact=True).fill("Alice")
     page.get_by_role("button", name="Filter").click()
     expect(page.get_by_role("alert")).to_contain_text("A patient's id is P and digits")

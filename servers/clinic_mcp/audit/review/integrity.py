@@ -1,9 +1,10 @@
-"""Is the log whole? A thread checks it: all of it once, then what came since the last checkpoint it found good."""
+"""Is the log whole? A thread checks it: all of it once a day, else what came since the last checkpoint found good."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from clinic_mcp.core.settings import REVIEW, Settings
 
 EVERY = 60.0
 """Seconds between two checks at least."""
+WHOLE_EVERY = 24 * 60 * 60.0
+"""Seconds after which everything is read again, what was found good before too."""
 SHARE = 20
 """A check that took long is repeated after that many times as long: it may take a twentieth of a core."""
 
@@ -68,14 +71,19 @@ class Checker:
         settings: Where the public keys and the witness are.
         database: The clinic's database.
         written: The tables the servers' tools write.
+        every: Seconds between two checks at least.
     """
 
-    def __init__(self, settings: Settings, database: Database, written: list[Table]) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, written: Sequence[Table], *, every: float = EVERY
+    ) -> None:
         self._settings = settings
         self._database = database
         self._written = written
+        self._every = every
         self._good: Signed | None = None
         self._whole = False
+        self._read_whole = 0.0
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._lines = structlog.get_logger().bind(part=REVIEW)
@@ -102,10 +110,10 @@ class Checker:
             self._wake.clear()
             began = time.monotonic()
             self._check()
-            self._wake.wait(max(EVERY, SHARE * (time.monotonic() - began)))
+            self._wake.wait(max(self._every, SHARE * (time.monotonic() - began)))
 
     def _check(self) -> None:
-        if self._whole:
+        if self._whole or time.monotonic() - self._read_whole >= WHOLE_EVERY:
             self._good, self._whole = None, False
         before = self.found
         self.found = replace(before, running=True, read=0)
@@ -134,6 +142,7 @@ class Checker:
             )
         if report.verdict is Verdict.WHOLE:
             self._good = None if newest is None else checkpoint.parse(newest.note)
+            self._read_whole = time.monotonic() if since is None else self._read_whole
         elif report.verdict is not Verdict.IN_DOUBT:
             self._good = None  # the next check reads everything, to name it again or to see it mended
         return self._told(report, newest, witness, full=since is None)

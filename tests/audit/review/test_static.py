@@ -1,14 +1,18 @@
-"""Text and ground of every pair the style sheet uses, light and dark, hold to WCAG 2.2 AA (1.4.3, 1.4.11)."""
+"""The files the page brings along: colours hold to WCAG 2.2 AA (1.4.3, 1.4.11), and the script is the published one."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 import clinic_mcp
 import pytest
 
-CSS = (Path(clinic_mcp.__file__).parent / "audit/review/static/review.css").read_text("utf-8")
+STATIC = Path(clinic_mcp.__file__).parent / "audit/review/static"
+CSS = (STATIC / "review.css").read_text("utf-8")
+HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
+"""SHA-256 of `dist/htmx.min.js` in htmx.org 2.0.11."""
 TEXT, GRAPHIC = 4.5, 3.0
 PAIRS = (
     ("ink", "ground", TEXT),
@@ -69,3 +73,14 @@ def test_every_colour_is_one_of_the_pairs() -> None:
 def test_the_measure_is_the_one_of_the_standard() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_the_script_is_the_published_one_with_its_licence_beside_it() -> None:
+    script = (STATIC / "htmx.min.js").read_bytes()
+    assert hashlib.sha256(script).hexdigest() == HTMX
+    assert b'version:"2.0.11"' in script
+    assert "Zero-Clause BSD" in (STATIC / "htmx.LICENSE.txt").read_text("utf-8")
+
+
+def test_the_style_sheet_asks_nobody_for_anything() -> None:
+    assert not re.search(r"url\(|@import|@font-face|https?:", CSS)
