@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from support.audited_day import Day, spend
 from support.clinic import Clinic
-from support.day import Day, spend
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import re
 from html import unescape
 
 from clinic_mcp.audit.review.integrity import Checker
+from support.audited_day import Day
 from support.clinic import Clinic
-from support.day import Day
 from support.log import AuditReader
 from support.review import Visitor, auditor, reviewing
 from support.waiting import eventually

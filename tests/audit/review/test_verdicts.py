@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 
 import pytest
+from support.audited_day import Day
 from support.clinic import Clinic
-from support.day import Day
 from support.log import AuditReader
 from support.review import auditor, reviewing
 from support.servers import Process

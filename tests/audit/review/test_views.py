@@ -11,7 +11,7 @@ from html import unescape
 import httpx
 import pytest
 from clinic_mcp.audit.exports.table import COLUMNS
-from support.day import REASON, Day
+from support.audited_day import REASON, Day
 from support.log import AuditReader
 from support.review import Visitor, auditor, reviewing
 from support.servers import Process

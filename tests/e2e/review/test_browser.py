@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from support.audited_day import Day, spend
 from support.clinic import Clinic
-from support.day import Day, spend
 from support.review import reviewing
 from support.servers import Process
 
