@@ -44,6 +44,7 @@ TransportOption = Annotated[Transport, typer.Option(help="How clients reach it."
 HostOption = Annotated[str, typer.Option(help="Address to bind; anything but loopback needs CLINIC_ALLOWED_HOSTS.")]
 PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to bind; each server has its own.")]
 
+audit_review.register(audit_commands.app)
 app.command("init")(init_command.init)
 app.command("up")(supervisor.up)
 app.command("grant")(token_commands.grant)
@@ -54,7 +55,6 @@ app.add_typer(client_commands.app, name="client")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policy")
 audit_questions.register(audit_commands.app)
-audit_review.register(audit_commands.app)
 audit_commands.app.add_typer(audit_exports.app, name="report")
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(db_commands.app, name="db")
