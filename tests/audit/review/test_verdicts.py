@@ -114,8 +114,6 @@ def test_the_operator_judges_without_a_browser(day: Day) -> None:
     assert "has a verdict already" in again.stderr
     assert "no such item" in day.clinic.run("audit", "verdict", "V-0", "justified", "--reason", WHY, code=1).stderr
     assert verified(day.clinic) == "None"
-    shown = day.clinic.json("audit", "break-glass")[0]
-    assert shown["verdict"] == "not_justified"
 
 
 ATTACKS = {
