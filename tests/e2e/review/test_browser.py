@@ -102,6 +102,7 @@ def test_an_auditor_finds_who_saw_a_patient_and_why_judges_a_broken_glass_and_ta
     assert answered.value.request.headers.get("hx-request") == "true", "without loading the page anew"
     expect(page.get_by_role("status")).to_have_text("5 calls")
     assert "patient=P002" in page.url
+    expect(page.get_by_role("link", name="Print view")).to_have_attribute("href", re.compile("patient=P002.*print=1"))
     expect(page.get_by_role("row").filter(has_text="find_patients")).to_contain_text("dr-osei")
 
     with page.expect_download() as downloading:
