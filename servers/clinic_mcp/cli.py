@@ -12,6 +12,7 @@ from clinic_mcp import db_commands, policy_commands, supervisor
 from clinic_mcp import init as init_command
 from clinic_mcp.audit import commands as audit_commands
 from clinic_mcp.audit.questions import commands as audit_questions
+from clinic_mcp.audit.review import commands as audit_review
 from clinic_mcp.consultations import client_commands, key_commands, person_commands, token_commands
 from clinic_mcp.consultations import commands as consultation_commands
 from clinic_mcp.core.console import friendly
@@ -42,6 +43,7 @@ TransportOption = Annotated[Transport, typer.Option(help="How clients reach it."
 HostOption = Annotated[str, typer.Option(help="Address to bind; anything but loopback needs CLINIC_ALLOWED_HOSTS.")]
 PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to bind; each server has its own.")]
 
+audit_review.register(audit_commands.app)
 app.command("init")(init_command.init)
 app.command("up")(supervisor.up)
 app.command("grant")(token_commands.grant)

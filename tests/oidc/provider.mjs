@@ -1,6 +1,7 @@
 // An OpenID provider on loopback for tests/e2e/servers/test_openid_provider.py: oidc-provider, with authorization code
 // and PKCE, dynamic registration and resource indicators. Whoever comes is signed in as ACCOUNT and consents.
 //   PORT=4000 ACCOUNT=dr-osei ROLES=doctors node provider.mjs
+// With REVIEW=http://127.0.0.1:8110/ it knows the review page at that address, too.
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
@@ -26,6 +27,19 @@ const provider = new Provider(issuer, {
       response_types: ['code'],
       token_endpoint_auth_method: 'none',
     },
+    ...(process.env.REVIEW
+      ? [
+          {
+            client_id: 'clinic-review',
+            client_secret: 'a secret of the test',
+            application_type: 'native',
+            redirect_uris: [`${process.env.REVIEW}login/openid/callback`],
+            grant_types: ['authorization_code'],
+            response_types: ['code'],
+            token_endpoint_auth_method: 'client_secret_basic',
+          },
+        ]
+      : []),
   ],
   async findAccount(_ctx, id) {
     return { accountId: id, claims: async () => ({ sub: id, groups }) };

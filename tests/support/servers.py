@@ -91,7 +91,7 @@ def running(clinic: Clinic, *arguments: str, port: int | None = None, **extra: s
 
 
 def _environment(clinic: Clinic, arguments: tuple[str, ...]) -> dict[str, str]:
-    part = {"serve": arguments[1:2], "consultations": arguments[:1]}.get(arguments[0])
+    part = {"serve": arguments[1:2], "consultations": arguments[:1], "audit": arguments[1:2]}.get(arguments[0])
     return clinic.environment_of(part[0]) if part else clinic.environment
 
 

@@ -19,6 +19,7 @@ CREATED = {"consultation.opened": "consultations", "consultation.signed_off": "s
 """The desk's events that made a row, and its table."""
 REVIEWED = ("emergency_access", "guardrail_overrides")
 """Tables a row of which brings a row of `review_items` with it, written by the same call."""
+REVIEW_ITEMS = "review_items"
 
 
 class Effects:
@@ -41,6 +42,9 @@ class Effects:
         """
         effect = record.get("effect")
         if effect is None:
+            return
+        if record["phase"] == Phase.REVIEW:
+            self._check_verdict(record)
             return
         name = effect.get("table") if effect.get("kind") == "insert" else CREATED.get(record["code"])
         table = self._tables.get(name or "")
@@ -70,6 +74,35 @@ class Effects:
                         row.event_id,
                     )
 
+        if REVIEW_ITEMS in self._tables:
+            self._check_verdicts(self._tables[REVIEW_ITEMS])
+
+    def _check_verdict(self, record: Mapping[str, Any]) -> None:
+        table = self._tables.get(REVIEW_ITEMS)
+        if table is None:
+            return
+        item = record["effect"]["row"]
+        row = self._connection.execute(select(table).where(table.c.id == item)).first()
+        if row is None or not _says(record, row):
+            raise Found(
+                f"The verdict on {item} was altered or removed: event {record['event_id']} says what it was.",
+                record["event_id"],
+            )
+
+    def _check_verdicts(self, table: Table) -> None:
+        """Look up the event of every verdict: it names the item's one patient, which is how it is found."""
+        given = and_(events.c.patient == table.c.patient_id, events.c.phase == Phase.REVIEW)
+        query = select(table, events.c.leaf).select_from(table.outerjoin(events, given))
+        judged: set[str] = set()
+        explained: set[str] = set()
+        for row in self._connection.execute(query.where(table.c.verdict.is_not(None)).order_by(table.c.id)):
+            judged.add(row.id)
+            record = {} if row.leaf is None else json.loads(row.leaf)
+            if record.get("effect", {}).get("row") == row.id and _says(record, row):
+                explained.add(row.id)
+        for item in sorted(judged - explained):
+            raise Found(f"The verdict on {item} was put in or altered past the review: no event on the log gave it.")
+
     def _rows(self, table: Table) -> Iterator[Any]:
         done = and_(
             events.c.call_id == table.c.call_id,
@@ -85,9 +118,20 @@ class Effects:
         yield from self._connection.execution_options(yield_per=BATCH).execute(query)
 
 
+def _says(record: Mapping[str, Any], row: Any) -> bool:
+    """Whether an event of the review is what a row of the queue says."""
+    given = record.get("review", {})
+    reviewer = record.get("principal", {}).get("id") if row.reviewer_id is not None else None
+    return (given.get("verdict"), given.get("reviewed_at"), reviewer) == (
+        row.verdict,
+        row.reviewed_at,
+        row.reviewer_id,
+    )
+
+
 def _explains(effect: Mapping[str, Any], table: str, row: Any) -> bool:
     """Whether a call's effect is this row. A medication is dispensed from several lots: a row for each, one call."""
-    if table == "review_items":
+    if table == REVIEW_ITEMS:
         return effect.get("table") in REVIEWED and effect.get("row") == row.about
     if table == "stock_entries":
         return effect.get("table") == table

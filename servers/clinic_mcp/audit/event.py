@@ -31,6 +31,7 @@ class Phase(StrEnum):
     ADMIN = "admin"
     DISCLOSURE = "disclosure"
     AUDIT_READ = "audit_read"
+    REVIEW = "review"
     UNAUTHENTICATED = "unauthenticated"
 
 

@@ -14,11 +14,11 @@ from clinic_mcp.core.clinic import agents, consultations, people, sign_offs
 from clinic_mcp.core.errors import Conflict, Refused
 from clinic_mcp.core.identity import PATIENT_SUBJECT
 from clinic_mcp.core.own_keys import ALGORITHM
-from clinic_mcp.core.settings import CONSULTATIONS, SERVERS, SUITE
+from clinic_mcp.core.settings import CONSULTATIONS, REVIEW, SERVERS, SUITE
 from clinic_mcp.core.tokens import GRANT_LIFETIME, PATIENT_LIFETIME, PERSON_LIFETIME, TOKEN_TYPE
 
 FOR_AGENTS = (*SERVERS, SUITE)
-FOR_PEOPLE = (*FOR_AGENTS, CONSULTATIONS)
+FOR_PEOPLE = (*FOR_AGENTS, CONSULTATIONS, REVIEW)
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,12 @@ async def run_uvicorn(app: ASGIApp, listener: socket.socket) -> None:
     # uvicorn raises the signal again once it has stopped; the process still has to say on the record that it stops.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=SHUTDOWN_GRACE, lifespan="on"
+        app,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # it would believe anybody on loopback; the log keeps the address it saw itself
+        timeout_graceful_shutdown=SHUTDOWN_GRACE,
+        lifespan="on",
     )
     await uvicorn.Server(config).serve(sockets=[listener])
 

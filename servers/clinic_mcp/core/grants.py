@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clinic_mcp.core.settings import CONSULTATIONS, SERVERS
+from clinic_mcp.core.settings import CONSULTATIONS, REVIEW, SERVERS
 
 SEQUENCER = "sequencer"
-REVIEW = "review"
 PARTS = (*SERVERS, CONSULTATIONS, SEQUENCER, REVIEW)
 """Whoever opens the database, besides the operator's commands."""
 
@@ -132,19 +131,21 @@ ALLOWED: Mapping[str, Mapping[str, Access]] = {
     },
     # It numbers events and signs the tree over them; that it started and stopped is on the record too.
     SEQUENCER: {**LOG, **TREE},
-    # It reads; the one thing it writes is that somebody looked.
+    # It reads; what it writes is that somebody looked, and what they found of a break-glass or an override. Of the
+    # tables that tools write it knows which call wrote a row, to check them against the log.
     REVIEW: {
-        "audit_events": ADD,
-        "audit_event_patients": ADD,
-        "audit_policy_texts": READ,
-        "audit_slices": READ,
+        **LOG,
         "audit_leaves": READ,
         "audit_nodes": READ,
         "audit_checkpoints": READ,
         "people": Access(("id", "clinic_id", "kind", "role", "name", "active")),
-        "review_items": READ,
+        "review_items": Access(ALL, update=("verdict", "verdict_reason", "reviewer_id", "reviewed_at")),
         "emergency_access": READ,
         "guardrail_overrides": READ,
+        "consultations": Access(("id", "call_id")),
+        "sign_offs": Access(("id", "call_id")),
+        "prescriptions": Access(("id", "call_id")),
+        "stock_entries": Access(("id", "call_id")),
     },
 }
 """Part, table, access. A test holds every name to the tables there are."""

@@ -21,6 +21,32 @@ GENERIC_TYPES = frozenset({"", "jwt"})
 """`typ` values an ID token has too."""
 
 
+class SignIn(BaseModel):
+    """`[provider.review]`: how an auditor's browser gets an access token for the review page from the provider.
+
+    Args:
+        client_id: The review page as the provider knows it (RFC 6749, section 2.2).
+        client_secret_file: A file with its secret, where the provider gave it one; without, it is a public client.
+        authorization_endpoint: Where browsers are sent (RFC 6749, section 3.1).
+        token_endpoint: Where the page redeems the code they come back with (RFC 6749, section 3.2).
+        scopes: What it asks for; `openid` is among them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client_id: Claim
+    client_secret_file: Path | None = None
+    authorization_endpoint: Url
+    token_endpoint: Url
+    scopes: tuple[Scope, ...] = ("openid",)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SignIn:
+        if "openid" not in self.scopes:
+            raise ValueError("scopes need openid: the ID token holds what this sign-in is told apart from another by")
+        return self
+
+
 class Provider(BaseModel):
     """One `[[provider]]`: whom to believe, what their tokens look like, and who their people are here.
 
@@ -38,6 +64,7 @@ class Provider(BaseModel):
         nbf: Whether `nbf` must be there. Where it is there, it is checked either way.
         scopes: Scopes a token must have (RFC 6749, section 3.3); one that is valid but for them gets 403.
         max_lifetime: Minutes between `iat` and `exp` at most.
+        review: How auditors sign in to the review page with it; none means that they cannot.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +82,7 @@ class Provider(BaseModel):
     nbf: Literal["required", "optional"] = "required"
     scopes: tuple[Scope, ...] = ()
     max_lifetime: int = Field(default=60, ge=1, le=720)
+    review: SignIn | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Provider:

@@ -19,10 +19,13 @@ SERVERS = ("patient-records", "knowledge-base", "pharmacy", "prescriptions", "de
 CONSULTATIONS = "consultations"
 """The audience of tokens meant for the consultations service."""
 
+REVIEW = "review"
+"""The audience of tokens meant for the auditor's review page."""
+
 SUITE = "clinic-mcp"
 """The audience of a grant that `clinic-mcp grant` makes without naming a server: good for the four servers."""
 
-DEFAULT_PORTS = {CONSULTATIONS: 8100, **{name: 8101 + i for i, name in enumerate(SERVERS)}}
+DEFAULT_PORTS = {CONSULTATIONS: 8100, **{name: 8101 + i for i, name in enumerate(SERVERS)}, REVIEW: 8110}
 
 
 def _home() -> Path:

@@ -15,8 +15,8 @@ from clinic_mcp.audit.questions.places import alternatives, literal, places
 
 PHASES = (Phase.INTENT, Phase.DECISION, Phase.OUTCOME, Phase.UNAUTHENTICATED)
 """The phases a call's events can have."""
-DEEDS = (*PHASES, Phase.ADMIN, Phase.AUDIT_READ, Phase.DISCLOSURE)
-"""Those, and what people did beside tools: consultations, keys, people, disclosures, and reading the log."""
+DEEDS = (*PHASES, Phase.ADMIN, Phase.AUDIT_READ, Phase.DISCLOSURE, Phase.REVIEW)
+"""Those, and what people did beside tools: consultations, keys, people, disclosures, verdicts, and reading the log."""
 BEGAN = (Phase.INTENT, Phase.DECISION, Phase.UNAUTHENTICATED)
 """One of them is each call's first event."""
 
