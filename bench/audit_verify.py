@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clinic_mcp.audit import keys, proof, tree
-from clinic_mcp.audit.event import Draft, Phase, Writer, commitment, uuid7
+from clinic_mcp.audit.event import Commitment, Draft, Phase, Writer, uuid7
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.audit.models import events
 from clinic_mcp.audit.sequencer import Sequencer
@@ -47,8 +47,13 @@ def call() -> tuple[Draft, Draft]:
         "cedar": {"action": "get_patient_record", "resource": {"type": "Clinic::Patient", "id": "P001", "known": True}},
     }
     decision = {"effect": "allow", "policies": ["intake-agent-reads-its-patient"], "errors": 0, "input": "0" * 64}
-    asked = {**who, "decision": decision, "purpose": "TREAT", "commitments": {"arguments": commitment(call_id)}}
-    done = {**who, "outcome": {"status": "ok"}, "result_count": 1, "commitments": {"result": commitment(call_id)}}
+    asked = {**who, "decision": decision, "purpose": "TREAT", "commitments": {"arguments": Commitment.to(call_id).text}}
+    done = {
+        **who,
+        "outcome": {"status": "ok"},
+        "result_count": 1,
+        "commitments": {"result": Commitment.to(call_id).text},
+    }
     return (
         Draft(Phase.INTENT, "call.allowed", call_id, asked, ("P001",)),
         Draft(Phase.OUTCOME, "call.ok", call_id, done, ("P001",)),

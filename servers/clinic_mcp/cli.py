@@ -13,6 +13,7 @@ from clinic_mcp import init as init_command
 from clinic_mcp.audit import commands as audit_commands
 from clinic_mcp.audit.exports import commands as audit_exports
 from clinic_mcp.audit.questions import commands as audit_questions
+from clinic_mcp.audit.retention import commands as audit_retention
 from clinic_mcp.consultations import client_commands, key_commands, person_commands, token_commands
 from clinic_mcp.consultations import commands as consultation_commands
 from clinic_mcp.core.console import friendly
@@ -54,6 +55,7 @@ app.add_typer(key_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policy")
 audit_questions.register(audit_commands.app)
 audit_commands.app.add_typer(audit_exports.app, name="report")
+audit_retention.register(audit_commands.app)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(db_commands.app, name="db")
 

@@ -7,7 +7,8 @@ commits everything that queued up meanwhile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SQLAlchemyError
 
 from clinic_mcp.audit.event import GENESIS, Draft, Event, Phase, Writer, compose, leaf_hash, uuid7
-from clinic_mcp.audit.models import event_patients, events, policy_texts, slices
+from clinic_mcp.audit.models import detail, event_patients, events, policy_texts, slices
 from clinic_mcp.core.clinic import now
 from clinic_mcp.core.db import Database, cause
 from clinic_mcp.core.errors import AuditUnavailable
@@ -27,8 +28,11 @@ CLOSE_TIMEOUT = 1
 _LINK_LOCK = 0x636C696E6963  # "clinic": the advisory lock under which a writer finds the event it continues from
 KNOWN_SLICES = 10_000
 """Digests of kept entity slices that a writer remembers, at most: it asks the database about others."""
+REMEMBER_SLICES = 86_400
+"""Seconds it remembers them: far less than any retention, so that none it relies on can have been purged."""
 _INSERT_EVENT = insert(events).inline()  # no RETURNING: nobody asks for the row's number
 _INSERT_PATIENT = insert(event_patients)
+_INSERT_DETAIL = insert(detail).inline()
 
 
 @dataclass
@@ -59,15 +63,19 @@ class AuditLog:
         database: Where the log lives: the same database as the data, so that both commit together.
         writer: The process.
         announce: Say on the record that the process starts, and at `close` that it stops.
+        details: The parts of calls whose bodies are kept beside the log: `arguments`, `result`, both or neither.
 
     Raises:
         AuditUnavailable: The log cannot be written; the server must not start.
     """
 
-    def __init__(self, database: Database, writer: Writer, *, announce: bool = True) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, *, announce: bool = True, details: Collection[str] = ()
+    ) -> None:
         self.database = database
         self.writer = writer
         self._announce = announce
+        self._details = frozenset(details)
         self._queue: list[_Pending] = []
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()  # held by the thread that commits
@@ -77,6 +85,7 @@ class AuditLog:
         self._prev = GENESIS
         self._in_doubt = False  # whether the last commit happened: its answer may have been lost with the connection
         self._kept_slices: set[str] = set()
+        self._remembered_at = time.monotonic()
         if announce:
             self.append(Draft(Phase.LIFECYCLE, "server.started", uuid7(), {}))
 
@@ -241,7 +250,26 @@ class AuditLog:
         ]
         if patients:
             connection.execute(_INSERT_PATIENT, patients)
+        if self._details:
+            self._keep_details(connection, drafts, composed)
         return composed
+
+    def _keep_details(self, connection: Connection, drafts: Sequence[Draft], composed: Sequence[Event]) -> None:
+        """Keep what these events' commitments are to, where it can be erased without touching them."""
+        rows = [
+            {
+                "event_id": event.row["event_id"],
+                "part": part,
+                "salt": committed.salt,
+                "body": committed.body,
+                "recorded": event.row["recorded"],
+            }
+            for draft, event in zip(drafts, composed, strict=True)
+            for part, committed in draft.details.items()
+            if part in self._details
+        ]
+        if rows:
+            connection.execute(_INSERT_DETAIL, rows)
 
     def _catch_up(self, connection: Connection) -> None:
         """Go on from this process's last event that is really on the record."""
@@ -257,6 +285,9 @@ class AuditLog:
 
     def _keep_slices(self, connection: Connection, texts: Mapping[str, str]) -> None:
         """Keep what the decisions of these events were made on, once for all that saw the same."""
+        if len(self._kept_slices) > KNOWN_SLICES or time.monotonic() - self._remembered_at > REMEMBER_SLICES:
+            self._kept_slices.clear()
+            self._remembered_at = time.monotonic()
         wanted = texts.keys() - self._kept_slices
         if not wanted:
             return
@@ -265,8 +296,6 @@ class AuditLog:
         if rows:
             # Another writer may keep the same meanwhile, on PostgreSQL; SQLite has one writer.
             connection.execute(_insert_once(slices, sqlite=self.database.sqlite), rows)
-        if len(self._kept_slices) > KNOWN_SLICES:
-            self._kept_slices.clear()
         self._kept_slices |= wanted
 
     def _advance(self, composed: list[Event]) -> None:

@@ -18,7 +18,12 @@ class Asking:
     def __init__(self, settings: Settings, log: AuditLog) -> None:
         self.settings = settings
         self.database = log.database
-        self._log = log
+        self.log = log
+
+    @property
+    def principal(self) -> dict[str, str]:
+        """How an event names them."""
+        return {"type": "Operator", "id": getpass.getuser(), "clinic": self.settings.id}
 
     def record(self, code: str, asked: dict[str, Any], patients: Sequence[str] = ()) -> None:
         """Say on the record what was asked.
@@ -34,10 +39,10 @@ class Asking:
         from clinic_mcp.audit.event import Draft, Phase, uuid7
 
         body = {
-            "principal": {"type": "Operator", "id": getpass.getuser(), "clinic": self.settings.id},
+            "principal": self.principal,
             "asked": {key: value for key, value in asked.items() if value is not None},
         }
-        self._log.append(Draft(Phase.AUDIT_READ, code, uuid7(), body, tuple(patients)))
+        self.log.append(Draft(Phase.AUDIT_READ, code, uuid7(), body, tuple(patients)))
 
 
 @contextmanager

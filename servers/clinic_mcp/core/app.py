@@ -61,7 +61,8 @@ class Application:
         inputs = {name: input_type(tool.arguments) for name, tool in tools.tools.items()}
         self.policies = PoliciesInForce(settings.policies, inputs)
         self.database = Database(settings.url, part=tools.name)
-        self.log = AuditLog(self.database, Writer(tools.name, settings.id, f"clinic-mcp/{settings.id}"))
+        writer = Writer(tools.name, settings.id, f"clinic-mcp/{settings.id}")
+        self.log = AuditLog(self.database, writer, details=settings.details)
         self.guard = Guard(
             tools,
             self.database,
