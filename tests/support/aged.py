@@ -8,17 +8,18 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from clinic_mcp.audit import keys, tree
 from clinic_mcp.audit.checkpoint import Checkpoint
 from clinic_mcp.audit.event import canonical, leaf_hash, project
-from clinic_mcp.audit.merkle import root
-from clinic_mcp.audit.models import leaves, nodes
-from clinic_mcp.audit.retention.statement import years_before
+from clinic_mcp.audit.merkle import Frontier, root
+from clinic_mcp.audit.merkle import leaf_hash as merkle_hash
+from clinic_mcp.audit.retention.statement import CODE, Purge, years_before
 from clinic_mcp.core.clinic import timestamp
-from sqlalchemy import delete
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.clinic import Clinic
 
@@ -46,20 +47,26 @@ def without_triggers(clinic: Clinic) -> Iterator[Any]:
             prompt.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
 
 
-def age(clinic: Clinic, years: int = 7) -> None:
-    """Date everything on record back.
+def age(clinic: Clinic, years: int = 7, *, size: int | None = None) -> None:
+    """Date back what is on record.
 
     Args:
         clinic: The clinic; nobody writes meanwhile.
         years: By how many years.
+        size: Date back only the events below this place of the tree, and the checkpoints up to it.
     """
+    key = keys.read(clinic.settings.keys)
     with without_triggers(clinic) as prompt:
         hashes: dict[str, str] = {}
+        (placed,) = prompt.execute(
+            "SELECT coalesce(max(event), 0) FROM audit_leaves WHERE leaf_index < ?", (2**40 if size is None else size,)
+        ).fetchone()
+        last = 2**40 if size is None else placed
         for row in prompt.execute("SELECT id, leaf FROM audit_events ORDER BY id").fetchall():
             event = json.loads(row["leaf"])
             before = leaf_hash(canonical(event))
             old_id = event["event_id"]
-            event = _back(event, years)
+            event = _back(event, years if row["id"] <= last else 0, key)
             writer = event["writer"]
             writer["prev"] = hashes.get(writer["prev"], writer["prev"])
             if "after" in event:
@@ -76,15 +83,23 @@ def age(clinic: Clinic, years: int = 7) -> None:
             ("audit_policy_texts", "first_used", "digest"),
             ("audit_slices", "first_used", "digest"),
             ("audit_detail", "recorded", "id"),
+            ("audit_purges", "cutoff", "upto"),
         ):
-            for row in prompt.execute(f"SELECT {key} AS key, {column} AS moment FROM {table}").fetchall():  # noqa: S608
+            checkpoint = table == "audit_checkpoints" and size is not None
+            only = f" WHERE size <= {size}" if checkpoint else ""
+            for row in prompt.execute(f"SELECT {key} AS key, {column} AS moment FROM {table}{only}").fetchall():  # noqa: S608
                 moment = _earlier(row["moment"], years)
                 prompt.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (moment, row["key"]))  # noqa: S608
-        _sign_again(clinic, prompt)
+        _sign_again(clinic, prompt, years)
 
 
-def _back(event: dict[str, Any], years: int) -> dict[str, Any]:
+def _back(event: dict[str, Any], years: int, key: Ed25519PrivateKey) -> dict[str, Any]:
     moved = {**event, "recorded": _earlier(event["recorded"], years), "event_id": _older(event["event_id"], years)}
+    if event["code"] == CODE and years:
+        made = Purge.of(event)
+        earlier = (_earlier(moment, years) for moment in (made.cutoff, made.first, made.last))
+        cutoff, first, last = earlier
+        moved["purge"] = replace(made, cutoff=cutoff, first=first, last=last).signed(ORIGIN, key)
     if "started" in event:
         moved["started"] = _earlier(event["started"], years)
     return moved
@@ -102,14 +117,18 @@ def _older(event_id: str, years: int) -> str:
     return str(uuid.UUID(int=milliseconds << 80 | value & (2**80 - 1)))
 
 
-def _sign_again(clinic: Clinic, prompt: Any) -> None:
-    with clinic.database() as database, database.write() as connection:
-        rows = connection.execute(tree.events.select().order_by(tree.events.c.id)).all()
-        order = {row.event: row.leaf_index for row in connection.execute(leaves.select())}
-        placed = sorted((row for row in rows if row.id in order), key=lambda row: order[row.id])
-        connection.execute(delete(leaves))
-        connection.execute(delete(nodes))
-        tree.grow(connection, placed)
+def _sign_again(clinic: Clinic, prompt: Any, years: int) -> None:
+    edge, full = Frontier(), []
+    query = "SELECT l.leaf_index, l.event_id, l.hash, e.leaf, e.event_id AS now FROM audit_leaves l"
+    for row in prompt.execute(f"{query} LEFT JOIN audit_events e ON e.id = l.event ORDER BY l.leaf_index").fetchall():
+        fresh = row["hash"] if row["leaf"] is None else merkle_hash(row["leaf"])  # a purged one stays what it was
+        prompt.execute(
+            "UPDATE audit_leaves SET hash = ?, event_id = ? WHERE leaf_index = ?",
+            (fresh, row["now"] or _older(row["event_id"], years), row["leaf_index"]),
+        )
+        full += [node for node in edge.append(bytes(fresh)) if node[0]]
+    prompt.execute("DELETE FROM audit_nodes")
+    prompt.executemany("INSERT INTO audit_nodes (level, position, hash) VALUES (?, ?, ?)", full)
     key = keys.read(clinic.settings.keys)
     for row_id, size in prompt.execute("SELECT id, size FROM audit_checkpoints").fetchall():
         with clinic.database() as database, database.read() as connection:

@@ -79,7 +79,7 @@ def _forget(
             last = _strike(connection, candidates, 0, progress)
         unnamed = sorted(candidates)
         for low in range(0, len(unnamed), STEP):
-            yield _delete(database, table, set(unnamed[low : low + STEP]), last)
+            yield delete_unnamed(database, table, set(unnamed[low : low + STEP]), last)
 
 
 def _strike(
@@ -97,11 +97,20 @@ def _strike(
     return last
 
 
-def _delete(database: Database, table: Table, digests: set[str], last: int) -> int:
-    """Delete them unless an event that came meanwhile names one.
+def delete_unnamed(database: Database, table: Table, digests: set[str], last: int) -> int:
+    """Delete texts unless an event that came meanwhile names one.
 
     A writer that found a text there names it in the transaction in which it looked. On PostgreSQL the lock waits for
     such transactions to end, and later ones find the text gone and keep it again; SQLite has one writer.
+
+    Args:
+        database: The clinic's.
+        table: `policy_texts` or `slices`.
+        digests: Those nobody named when the log was read.
+        last: The number of the last event that was read.
+
+    Returns:
+        How many went.
     """
     with database.write() as connection:
         overwriting(connection)
