@@ -61,7 +61,8 @@ WEAKENED: list[tuple[str, str]] = [
         "was weakened: audit_events_purged_only",
     ),
     (
-        "CREATE OR REPLACE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        "CREATE OR REPLACE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RETURN NULL; END $$",
         "was weakened: ",
     ),
     ("ALTER FUNCTION audit_events_purged_only() SET search_path = pg_temp", "was weakened: audit_events_purged_only"),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, make_url, select, text
+from sqlalchemy import Connection, FromClause, func, make_url, select, table, text
 
 from clinic_mcp.audit import guards, tree
 from clinic_mcp.audit.models import events
@@ -22,7 +22,6 @@ from clinic_mcp.audit.retention.detail import overdue
 from clinic_mcp.audit.retention.plan import last_purge
 from clinic_mcp.audit.retention.statement import CODE as PURGED
 from clinic_mcp.core.clinic import agents, clients, now, people
-from clinic_mcp.core.db import metadata
 from clinic_mcp.core.errors import Misconfigured
 from clinic_mcp.core.grants import PARTS, role
 from clinic_mcp.core.policy import PolicySet
@@ -109,19 +108,19 @@ def _purposes(connection: Connection, since: str | None) -> list[dict[str, Any]]
 
 def _categories(connection: Connection) -> list[dict[str, Any]]:
     return [
-        {"table": name, "people": whose, "data": what, "rows": _count(connection, metadata.tables[name])}
+        {"table": name, "people": whose, "data": what, "rows": _count(connection, table(name))}
         for name, (whose, what) in CATEGORIES.items()
     ]
 
 
-def _count(connection: Connection, table: Table) -> int:
-    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+def _count(connection: Connection, rows: FromClause) -> int:
+    return int(connection.execute(select(func.count()).select_from(rows)).scalar_one())
 
 
 def _recipients(connection: Connection, settings: Settings, since: str | None) -> dict[str, Any]:
     who = select(people.c.kind, people.c.role, func.count().label("count")).where(people.c.active)
     by_role = connection.execute(who.group_by(people.c.kind, people.c.role).order_by(people.c.kind, people.c.role))
-    named = (select(table.c.id).where(table.c.active).order_by(table.c.id) for table in (agents, clients))
+    named = (select(one.c.id).where(one.c.active).order_by(one.c.id) for one in (agents, clients))
     agent_ids, client_ids = (list(connection.execute(query).scalars()) for query in named)
     disclosed = select(func.count()).where(events.c.phase == "disclosure", events.c.recorded >= (since or ""))
     return {
