@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from clinic_mcp.audit.findings import Found
@@ -16,7 +16,6 @@ from clinic_mcp.audit.note import Verifier
 from clinic_mcp.audit.retention import hold
 from clinic_mcp.audit.retention.statement import CODE, Purge
 from clinic_mcp.audit.source import KeptPurge, Source, Stored
-from clinic_mcp.core.clinic import timestamp
 
 _HASH = re.compile("[0-9a-f]{64}")
 
@@ -40,8 +39,7 @@ class Known:
         self._held: bool | None = None
         self._seen: dict[str, int] = {}
         self._evidence: Stored | None = None
-        self.newest: Purge | None = None
-        self.floor, self.cutoff = 0, ""
+        self.floor, self._before = 0, 0.0
         covered = max((one.size for one in source.checkpoints(0)), default=0)
         listed = sorted(source.purges(), key=lambda one: one.upto, reverse=True)
         for number, one in enumerate(listed):
@@ -53,7 +51,7 @@ class Known:
             if number == 0:
                 self._check_calls(purge, stored)
             if not self.floor and stored.index is not None and stored.index < covered:
-                self.floor, self.cutoff, self.newest, self._evidence = purge.size, purge.cutoff, purge, stored
+                self.floor, self._before, self._evidence = purge.size, _milliseconds(purge.cutoff), stored
 
     def _judged(self, listed: KeptPurge, stored: Stored) -> Purge:
         """A listed purge, held to its event."""
@@ -100,7 +98,7 @@ class Known:
         """
         if stored.index is None or stored.index >= self.floor:
             return False
-        if _born(stored.event_id) >= self.cutoff:
+        if _born(stored.event_id) >= self._before:
             raise Found(
                 f"Event {stored.event_id} is missing from the log: it was younger than what the purge took.",
                 stored.event_id,
@@ -175,10 +173,13 @@ class Known:
         return stored.index, leaf_hash(stored.leaf or b"")
 
 
-def _born(event_id: str) -> str:
-    """When an event id was made (RFC 9562, section 5.7); what is no such id was made just now."""
+def _born(event_id: str) -> float:
+    """When an event id was made, in milliseconds (RFC 9562, section 5.7); what is no such id is as young as can be."""
     try:
-        milliseconds = uuid.UUID(event_id).int >> 80
-        return timestamp(datetime.fromtimestamp(milliseconds / 1000, UTC))
-    except (ValueError, OverflowError):
-        return timestamp(datetime.now(UTC))
+        return int(event_id[:8] + event_id[9:13], 16)
+    except ValueError:
+        return math.inf
+
+
+def _milliseconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp() * 1_000
