@@ -356,6 +356,7 @@ def test_roots_and_proofs_hold_wherever_the_purge_ends(clinic: Clinic, tmp_path:
         while count(clinic, "audit_leaves") < 20:
             log.append(Draft(Phase.ADMIN, "test.event", uuid7(), {}, ("P001", "P002")))
             steps.Sequencer(clinic.settings, database).step(at_once=True)
+        log.close()
     sizes = [row["size"] for row in clinic.execute("SELECT DISTINCT size FROM audit_checkpoints WHERE size < 20")]
     pinned = list(keys.pinned(clinic.settings.keys / keys.PUBLIC))
     for size in sorted(sizes):
