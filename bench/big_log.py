@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clinic_mcp.audit.event import GENESIS, Draft, Phase, Writer, commitment, compose, uuid7
+from clinic_mcp.audit.event import GENESIS, Commitment, Draft, Phase, Writer, compose, uuid7
 from clinic_mcp.audit.models import event_patients, events
 from clinic_mcp.core.clinic import timestamp
 from clinic_mcp.core.db import Database
@@ -102,7 +102,7 @@ def _draft(
         "client": {"name": "clinic-agent", "version": "0.1.0"},
         "duration_us": 1200,
         "cedar": {"action": tool, "resource": {"type": "Clinic::Patient", "id": "".join(patients[:1]), "known": True}},
-        "commitments": {"arguments" if decision else "result": commitment(call_id)},
+        "commitments": {"arguments" if decision else "result": Commitment.to(call_id).text},
         **more,
     }
     if decision is not None:

@@ -12,6 +12,7 @@ from clinic_mcp import db_commands, policy_commands, supervisor
 from clinic_mcp import init as init_command
 from clinic_mcp.audit import commands as audit_commands
 from clinic_mcp.audit.questions import commands as audit_questions
+from clinic_mcp.audit.retention import commands as audit_retention
 from clinic_mcp.audit.review import commands as audit_review
 from clinic_mcp.consultations import client_commands, key_commands, person_commands, token_commands
 from clinic_mcp.consultations import commands as consultation_commands
@@ -54,6 +55,8 @@ app.add_typer(client_commands.app, name="client")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(policy_commands.app, name="policy")
 audit_questions.register(audit_commands.app)
+audit_review.register(audit_commands.app)
+audit_retention.register(audit_commands.app)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(db_commands.app, name="db")
 

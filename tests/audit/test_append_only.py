@@ -15,8 +15,14 @@ COLUMN = {
     "audit_leaves": "hash",
     "audit_nodes": "hash",
     "audit_checkpoints": "note",
+    "audit_purges": "cutoff",
+    "audit_purged_calls": "row_id",
 }
-KEY = {"audit_nodes": "position"}  # where a table has no row numbers
+KEY = {  # where a table has no row numbers, or not from 1
+    "audit_nodes": "position",
+    "audit_purges": "upto",
+    "audit_purged_calls": "1 + leaf_index",
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +32,8 @@ def filled(module_clinic: Clinic) -> Clinic:
     clinic.run("serve", "pharmacy")  # stdin is empty: it starts, keeps its policies, and stops
     clinic.run("audit", "sequence")
     clinic.execute("INSERT INTO audit_slices VALUES ('0', '', '')")
+    clinic.execute("INSERT INTO audit_purges VALUES (1, '0', '')")
+    clinic.execute("INSERT INTO audit_purged_calls VALUES (0, '0', '', '')")
     clinic.execute("INSERT INTO audit_event_patients VALUES ('P001', 'nobody'), ('P002', 'nobody')")
     return clinic
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+from clinic_mcp.audit.retention.detail import check_details
+from clinic_mcp.core.db import metadata
 from clinic_mcp.registry import SERVERS
 from support.calls import EXPECTED, NOTES
 from support.clinic import Clinic
@@ -23,17 +26,26 @@ PATIENT_DATA = (
     "three times daily",
 )
 
+HOLDS_TEXT = ("audit_detail", "audit_policy_texts")
+"""Detail is where bodies belong; policies are the clinic's own text."""
+
+
+@pytest.fixture(scope="module", params=["off", "all"])
+def detail(request: pytest.FixtureRequest) -> str:
+    """Whether arguments and results are kept beside the log."""
+    return str(request.param)
+
 
 @pytest.fixture(scope="module")
-def sung(module_clinic: Clinic) -> Clinic:
+def sung(new_clinic: Callable[[], Clinic], detail: str) -> Clinic:
     """Canaries in every free text a caller can choose, on stdio and on HTTP, answered and refused."""
-    clinic = module_clinic
+    clinic, more = new_clinic(), {"CLINIC_LOG_LEVEL": "DEBUG", "CLINIC_AUDIT_DETAIL": detail}
     for server in SERVERS:
         tools = [(tool, row) for tool, row in EXPECTED.items() if row.server == server]
         session = clinic.consult(notes=NOTES)
         with (
-            piped(clinic, server, CLINIC_LOG_LEVEL="DEBUG") as pipe,
-            serving(clinic, server, CLINIC_LOG_LEVEL="DEBUG") as process,
+            piped(clinic, server, **more) as pipe,
+            serving(clinic, server, **more) as process,
         ):
             for tool, row in tools:
                 token = row.right(clinic, session)
@@ -68,11 +80,12 @@ def sung(module_clinic: Clinic) -> Clinic:
 
 def cells(clinic: Clinic) -> Iterator[tuple[str, str]]:
     """Every value of every table of the log, as text."""
-    for table in ("audit_events", "audit_event_patients", "audit_slices"):
+    tables = [name for name in metadata.tables if name.startswith("audit_") and name not in HOLDS_TEXT]
+    for table in tables:
         for row in clinic.execute(f"SELECT * FROM {table}"):  # noqa: S608
             for name in row.keys():  # noqa: SIM118 - sqlite3.Row has no other way
                 value = row[name]
-                yield f"{table}.{name}", value.decode("utf-8") if isinstance(value, bytes) else str(value)
+                yield f"{table}.{name}", value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def lines(clinic: Clinic) -> dict[str, str]:
@@ -105,3 +118,23 @@ def test_no_canary_is_in_what_the_commands_print_of_the_log(sung: Clinic) -> Non
     assert json.loads(listed)
     for canary in (MARK, *PATIENT_DATA):
         assert canary not in listed
+
+
+def test_no_canary_is_in_an_export_or_a_report(sung: Clinic, tmp_path: Path) -> None:
+    sung.run("audit", "export", "jsonl", str(tmp_path / "jsonl"))
+    (tmp_path / "jsonl" / "policies.jsonl").unlink()
+    for kind in ("csv", "fhir", "ocsf"):
+        sung.run("audit", "report", kind, str(tmp_path / kind))
+    written = [path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file()]
+    written += [sung.run("audit", "ropa").stdout, sung.run("audit", "ropa", "--json").stdout]
+    assert len(written) > 10
+    for canary in (MARK, *PATIENT_DATA):
+        assert not [text for text in written if canary in text], canary
+
+
+def test_only_the_detail_holds_what_was_asked_and_answered(sung: Clinic, detail: str) -> None:
+    bodies = [bytes(row["body"]).decode() for row in sung.execute("SELECT body FROM audit_detail")]
+    found = {canary for canary in (MARK, *PATIENT_DATA) if any(canary in body for body in bodies)}
+    assert found >= {MARK, "Alice", "Penicillin", "Lisinopril"} if detail == "all" else bodies == []
+    with sung.database() as database, database.read() as connection:
+        check_details(connection)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import rfc8785
 from clinic_mcp.audit.event import (
+    Commitment,
     Draft,
     Phase,
     Writer,
     canonical,
-    commitment,
     compose,
     leaf_hash,
     project,
@@ -53,13 +53,13 @@ def test_what_has_no_safe_canonical_form_is_refused(value: Any) -> None:
 @settings(deadline=None)
 @given(FLOAT_FREE)
 def test_a_commitment_differs_each_time_and_tells_nothing(value: Any) -> None:
-    first, second = commitment(value), commitment(value)
+    first, second = Commitment.to(value).text, Commitment.to(value).text
     assert first != second
     assert re.fullmatch(r"sha256s:[0-9a-f]{64}", first)
 
 
 def test_a_commitment_takes_whatever_json_a_caller_sent() -> None:
-    assert commitment({"a": "\ud800", "b": 2**80, "c": float("nan"), "d": [None]})
+    assert Commitment.to({"a": "\ud800", "b": 2**80, "c": float("nan"), "d": [None]})
 
 
 def test_a_leaf_hash_is_that_of_rfc_6962() -> None:

@@ -14,6 +14,18 @@ RECENT = 1_024
 PostgreSQL others may have been committed meanwhile."""
 
 
+class Taken(Protocol):
+    """Knows what was purged."""
+
+    def has_hash(self, found: str) -> bool:
+        """Whether a purged event had this leaf hash."""
+        ...
+
+    def has_intent(self, call_id: str, index: int | None) -> bool:
+        """Whether the intent of an outcome was purged."""
+        ...
+
+
 class Earlier(Protocol):
     """Looks up what stands before the part that is read."""
 
@@ -39,10 +51,12 @@ class Chains:
     """Follows every writer's chain. What it remembers grows with the number of process starts, not of events.
 
     Args:
+        taken: What was purged.
         earlier: Where to look up what was checked before, when only a later part is read.
     """
 
-    def __init__(self, earlier: Earlier | None = None) -> None:
+    def __init__(self, taken: Taken, earlier: Earlier | None = None) -> None:
+        self._taken = taken
         self._earlier = earlier
         self._chains: dict[str, _Chain] = {}
         self._recent: dict[str, deque[str]] = {}  # server → hashes a later start may continue from
@@ -57,8 +71,13 @@ class Chains:
         """Calls with an intent and no outcome."""
         return list(self._open)
 
-    def check(self, record: dict[str, Any], leaf: bytes) -> None:
+    def check(self, record: dict[str, Any], leaf: bytes, index: int | None) -> None:
         """Take the next event.
+
+        Args:
+            record: The event.
+            leaf: Its bytes.
+            index: Its place in the tree, if it has one.
 
         Raises:
             Found: It does not follow what was read.
@@ -71,7 +90,7 @@ class Chains:
             self._check_next(chain, writer, event_id)
         chain.seq, chain.hash, chain.event_id = writer["seq"], leaf_hash(leaf), event_id
         self._recent.setdefault(writer["server"], deque(maxlen=RECENT)).append(chain.hash)
-        self._check_phases(record)
+        self._check_phases(record, index)
 
     def _check_next(self, chain: _Chain, writer: dict[str, Any], event_id: str) -> None:
         if writer["seq"] != chain.seq + 1:
@@ -91,6 +110,8 @@ class Chains:
         writer, event_id = record["writer"], record["event_id"]
         if writer["seq"] != 0:
             before = self._earlier.by_place(writer["boot_id"], writer["seq"] - 1) if self._earlier else None
+            if before is None and self._taken.has_hash(writer["prev"]):
+                return _Chain(writer["seq"] - 1, writer["prev"])
             if before is None:
                 raise Found(
                     f"Events of {writer['server']} are missing before {event_id}:"
@@ -117,6 +138,8 @@ class Chains:
                 f"Event {last.event_id} was altered or replaced: {event_id}, which follows it, does not fit.",
                 last.event_id,
             )
+        if after and self._taken.has_hash(writer["prev"]):
+            return
         if writer["prev"] == GENESIS:
             raise Found(f"Event {event_id} starts a chain beside the one {server} had.", event_id)
         raise Found(
@@ -124,12 +147,14 @@ class Chains:
             event_id,
         )
 
-    def _check_phases(self, record: dict[str, Any]) -> None:
+    def _check_phases(self, record: dict[str, Any], index: int | None) -> None:
         call, phase = record["call_id"], record["phase"]
         if phase == "intent":
             self._open[call] = record["event_id"]
         elif phase == "outcome" and self._open.pop(call, None) is None:
             if self._earlier is not None and self._earlier.intent_of(call) is not None:
+                return
+            if self._taken.has_intent(call, index):
                 return
             raise Found(
                 f"Event {record['event_id']} is an outcome whose intent is missing from the log.", record["event_id"]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, and_, or_, select
 
 from clinic_mcp.audit.event import Phase
 from clinic_mcp.audit.findings import Found
-from clinic_mcp.audit.models import events
+from clinic_mcp.audit.models import events, purged_calls
 from clinic_mcp.audit.source import BATCH
 
 STARTER_CALL = "starter"
@@ -28,10 +28,12 @@ class Effects:
     Args:
         connection: An open read transaction.
         tables: The tables the servers' tools write.
+        floor: Below this place events were purged: what their calls wrote is kept in `audit_purged_calls`.
     """
 
-    def __init__(self, connection: Connection, tables: Sequence[Table]) -> None:
+    def __init__(self, connection: Connection, tables: Sequence[Table], floor: int = 0) -> None:
         self._connection = connection
+        self._floor = floor
         self._tables = {table.name: table for table in tables}
 
     def check(self, record: Mapping[str, Any]) -> None:
@@ -67,7 +69,7 @@ class Effects:
                 if table.c.call_id.nullable and row.call_id == STARTER_CALL:
                     continue
                 effect = {} if row.leaf is None else json.loads(row.leaf).get("effect") or {}
-                if not _explains(effect, table.name, row):
+                if not _explains(effect, table.name, row) and not self._was_purged(table.name, row):
                     raise Found(
                         f"The row {row.id} of {table.name} was put in or altered past the servers: no call that the log"
                         " has as done wrote it.",
@@ -100,8 +102,28 @@ class Effects:
             record = {} if row.leaf is None else json.loads(row.leaf)
             if record.get("effect", {}).get("row") == row.id and _says(record, row):
                 explained.add(row.id)
-        for item in sorted(judged - explained):
+        for item in sorted(judged - explained - self._judged_before()):
             raise Found(f"The verdict on {item} was put in or altered past the review: no event on the log gave it.")
+
+    def _judged_before(self) -> set[str]:
+        """The items whose verdicts' events were purged."""
+        if not self._floor:
+            return set()
+        kept = select(purged_calls.c.row_id).where(
+            purged_calls.c.table_name == REVIEW_ITEMS, purged_calls.c.leaf_index < self._floor
+        )
+        return set(self._connection.execute(kept).scalars())
+
+    def _was_purged(self, table: str, row: Any) -> bool:
+        """Whether a purged call wrote the row. That such a row is gone says nothing: the clinic keeps its records for
+        as long as it must, which is not how long their calls are on record."""
+        if not self._floor:
+            return False
+        kept = select(purged_calls.c.table_name, purged_calls.c.row_id).where(
+            purged_calls.c.call_id == row.call_id, purged_calls.c.leaf_index < self._floor
+        )
+        effects = ({"table": one.table_name, "row": one.row_id} for one in self._connection.execute(kept))
+        return any(_explains(effect, table, row) for effect in effects)
 
     def _rows(self, table: Table) -> Iterator[Any]:
         done = and_(

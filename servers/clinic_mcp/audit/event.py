@@ -54,6 +54,7 @@ class Draft:
         patients: Patient ids asked for or returned.
         slices: Entity slices by the digest the body names them by, to be kept with the event.
         event_id: The event's own id, known before it is written so that a log line can name it.
+        details: What the body's commitments are to, by part, for a log that keeps detail.
     """
 
     phase: Phase
@@ -62,6 +63,7 @@ class Draft:
     body: dict[str, Any]
     patients: tuple[str, ...] = ()
     slices: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Commitment] = field(default_factory=dict)
     event_id: str = field(default_factory=uuid7)
 
 
@@ -123,13 +125,31 @@ def leaf_hash(leaf: bytes) -> str:
     return hashlib.sha256(b"\x00" + leaf).hexdigest()
 
 
-def commitment(value: Any) -> str:
-    """A salted SHA-256 of a JSON value that tells nothing about it: the salt is random and not kept.
+@dataclass(frozen=True)
+class Commitment:
+    """A salted SHA-256 of a JSON value, and what opens it: the salt and the value's bytes.
 
-    Two equal values give different commitments, so a patient id cannot be guessed from one.
+    The log holds `text` alone, which tells nothing about the value: the salt is random, so that two equal values give
+    different commitments and none can be guessed. Salt and body go to `audit_detail`, or nowhere.
+
+    Args:
+        salt: 16 random bytes.
+        body: The value as JSON, keys sorted.
     """
-    encoded = json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogatepass")
-    return "sha256s:" + hashlib.sha256(os.urandom(16) + encoded).hexdigest()
+
+    salt: bytes
+    body: bytes
+
+    @classmethod
+    def to(cls, value: Any) -> Commitment:
+        """A commitment to whatever JSON a caller sent or a tool answered."""
+        encoded = json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogatepass")
+        return cls(os.urandom(16), encoded)
+
+    @property
+    def text(self) -> str:
+        """What the event says, `sha256s:` and 64 hex digits."""
+        return "sha256s:" + hashlib.sha256(self.salt + self.body).hexdigest()
 
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")

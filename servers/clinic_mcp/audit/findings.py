@@ -31,6 +31,7 @@ class Report:
         covered: Events under the newest of them.
         uncovered: Events after it: the end of a chain among them could still be cut off without a trace.
         witnessed: Notes of the witness file that the log agrees with.
+        purged: Events that a recorded purge took; their hashes stand in the tree.
     """
 
     verdict: Verdict = Verdict.WHOLE
@@ -43,6 +44,7 @@ class Report:
     covered: int = 0
     uncovered: int = 0
     witnessed: int = 0
+    purged: int = 0
 
 
 class Found(Exception):

@@ -13,6 +13,7 @@ from clinic_mcp.audit.findings import Found, Report, Verdict
 from clinic_mcp.audit.merkle import Frontier, leaf_hash, node_hash
 from clinic_mcp.audit.models import leaves, nodes
 from clinic_mcp.audit.note import BadNote, Verifier
+from clinic_mcp.audit.retention.known import Known
 from clinic_mcp.audit.source import BATCH, KeptCheckpoint, Stored
 from clinic_mcp.audit.witness import Outside
 
@@ -25,6 +26,7 @@ class Growth:
         kept: The log's own checkpoints, in the order they were signed.
         outside: Notes that were kept elsewhere, in the order of their sizes.
         pinned: The keys that may have signed, the oldest first.
+        known: What was purged and may be missing.
         report: Where it is counted.
     """
 
@@ -34,14 +36,16 @@ class Growth:
         kept: Iterator[KeptCheckpoint],
         outside: Sequence[Outside],
         pinned: Sequence[Verifier],
+        known: Known,
         report: Report,
     ) -> None:
         self._edge = edge
         self._kept = kept
         self._outside = iter(outside)
         self._pinned = list(pinned)
+        self._known = known
         self._report = report
-        self._newest_key = 0
+        self.newest_key = 0
         self._last_size = 0
         self._since_checkpoint: str | None = None  # the first event after the last checkpoint that agreed
         self._lost: Stored | None = None
@@ -68,6 +72,12 @@ class Growth:
                 f"The place of event {stored.event_id} was altered: it has {stored.index}, the next is {self.size}.",
                 stored.event_id,
             )
+        if stored.leaf is None and self._known.took(stored):
+            self._since_checkpoint = self._since_checkpoint or stored.event_id
+            self._edge.append(stored.hash or b"")
+            self._report.purged += 1
+            self._look()
+            return False
         if stored.leaf is None:
             self._lost = self._lost or stored
             # Its hash still stands in the tree: go on, to tell a hole from an end that was cut off.
@@ -174,9 +184,9 @@ class Growth:
             raise Found(f"{where} does not hold: {str(exc)[0].lower()}{str(exc)[1:].rstrip('.')}.") from exc
         if (signed.checkpoint.size, signed.checkpoint.root64) != (kept.size, kept.root):
             raise Found(f"{where} was altered: its columns differ from its note.")
-        if key < self._newest_key:
+        if key < self.newest_key:
             raise Found(f"{where} was signed with a key that had been replaced before.")
-        self._newest_key = key
+        self.newest_key = key
 
 
 def check_nodes(connection: Connection) -> None:

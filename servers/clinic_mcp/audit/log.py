@@ -7,7 +7,7 @@ commits everything that queued up meanwhile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -58,6 +58,7 @@ class AuditLog:
         announce: Say on the record that the process starts, and at `close` that it stops.
         disk: Watches the room there is for it; without one, only the database itself can be full.
         patience: Seconds an event may take to become durable.
+        details: The parts of calls whose bodies are kept beside the log: `arguments`, `result`, both or neither.
 
     Raises:
         AuditUnavailable: The log cannot be written; the server must not start.
@@ -71,6 +72,7 @@ class AuditLog:
         announce: bool = True,
         disk: Disk | None = None,
         patience: float = DEFAULT,
+        details: Collection[str] = (),
     ) -> None:
         self.database = database
         self.writer = writer
@@ -81,7 +83,7 @@ class AuditLog:
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()  # held by the thread that commits
         self._held = Held(database)
-        self._chain = OwnChain(writer, sqlite=database.sqlite)
+        self._chain = OwnChain(writer, sqlite=database.sqlite, details=details)
         if announce:
             self.append(Draft(Phase.LIFECYCLE, "server.started", uuid7(), {}))
 

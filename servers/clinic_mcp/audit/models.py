@@ -106,3 +106,41 @@ checkpoints = Table(
     Column("note", Text, nullable=False),
     Column("recorded", String(32), nullable=False),
 )
+
+# What may go again: the bodies behind commitments, and after the retention, the events themselves.
+
+detail = Table(
+    "audit_detail",
+    metadata,
+    # What an event's commitment is to: off by default, erased without touching the event. Rows in the order they came,
+    # so that none moves on SQLite's pages and an erased one leaves no copy.
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("event_id", String(36), nullable=False),
+    Column("part", String(16), nullable=False),  # arguments or result
+    Column("salt", LargeBinary(16), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("recorded", String(32), nullable=False),
+    UniqueConstraint("event_id", "part", name="uq_audit_detail_part"),
+    Index("ix_audit_detail_recorded", "recorded"),
+)
+
+purges = Table(
+    "audit_purges",
+    metadata,
+    # Events below this place of the tree may be gone: the triggers let those go, and nothing else. What was purged and
+    # why says the event; a row without its event is named by `audit verify`.
+    Column("upto", Integer, primary_key=True, autoincrement=False),
+    Column("call_id", String(36), nullable=False),
+    Column("cutoff", String(32), nullable=False),
+)
+
+purged_calls = Table(
+    "audit_purged_calls",
+    metadata,
+    # What verification still needs of purged calls: which row a call wrote, and the intents whose outcome came later.
+    Column("leaf_index", Integer, primary_key=True, autoincrement=False),
+    Column("call_id", String(36), nullable=False),
+    Column("table_name", String(64)),  # none for an intent whose outcome was not purged with it
+    Column("row_id", String(64)),
+    Index("ix_audit_purged_calls_call", "call_id"),
+)

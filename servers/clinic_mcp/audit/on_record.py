@@ -20,7 +20,7 @@ class Asking:
     def __init__(self, settings: Settings, log: AuditLog) -> None:
         self.settings = settings
         self.database = log.database
-        self._log = log
+        self.log = log
 
     def record(self, code: str, asked: dict[str, Any], patients: Sequence[str] = ()) -> None:
         """Say on the record what was asked.
@@ -50,7 +50,7 @@ class Asking:
         Raises:
             AuditUnavailable: It cannot be recorded.
         """
-        self._log.append(draft)
+        self.log.append(draft)
 
 
 @contextmanager

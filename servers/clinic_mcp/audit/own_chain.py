@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,14 +11,17 @@ from sqlalchemy import Connection, Insert, Table, func, insert, select
 from sqlalchemy.dialects import postgresql
 
 from clinic_mcp.audit.event import GENESIS, Draft, Event, Writer, compose, leaf_hash
-from clinic_mcp.audit.models import event_patients, events, slices
+from clinic_mcp.audit.models import detail, event_patients, events, slices
 from clinic_mcp.core.clinic import now
 
 KNOWN_SLICES = 10_000
 """Digests of kept entity slices that a writer remembers, at most: it asks the database about others."""
+REMEMBER_SLICES = 86_400
+"""Seconds it remembers them: far less than any retention, so that none it relies on can have been purged."""
 _LINK_LOCK = 0x636C696E6963  # "clinic": the advisory lock under which a writer finds the event it continues from
 _INSERT_EVENT = insert(events).inline()  # no RETURNING: nobody asks for the row's number
 _INSERT_PATIENT = insert(event_patients)
+_INSERT_DETAIL = insert(detail).inline()
 
 
 class OwnChain:
@@ -26,15 +30,18 @@ class OwnChain:
     Args:
         writer: The process.
         sqlite: Whether the log is on SQLite.
+        details: The parts of calls whose bodies are kept beside the log.
     """
 
-    def __init__(self, writer: Writer, *, sqlite: bool) -> None:
+    def __init__(self, writer: Writer, *, sqlite: bool, details: Collection[str] = ()) -> None:
         self._writer = writer
         self._sqlite = sqlite
         self._seq = 0
         self._prev = GENESIS
         self._in_doubt = False  # whether the last commit happened: its answer may have been lost with the connection
+        self._details = frozenset(details)
         self._kept_slices: set[str] = set()
+        self._remembered_at = time.monotonic()
 
     def insert(self, connection: Connection, drafts: Sequence[Draft]) -> list[Event]:
         """Write events behind those that are committed. Once these are too, `advance`; if they may not be, `doubt`.
@@ -65,7 +72,26 @@ class OwnChain:
         ]
         if patients:
             connection.execute(_INSERT_PATIENT, patients)
+        if self._details:
+            self._keep_details(connection, drafts, composed)
         return composed
+
+    def _keep_details(self, connection: Connection, drafts: Sequence[Draft], composed: Sequence[Event]) -> None:
+        """Keep what these events' commitments are to, where it can be erased without touching them."""
+        rows = [
+            {
+                "event_id": event.row["event_id"],
+                "part": part,
+                "salt": committed.salt,
+                "body": committed.body,
+                "recorded": event.row["recorded"],
+            }
+            for draft, event in zip(drafts, composed, strict=True)
+            for part, committed in draft.details.items()
+            if part in self._details
+        ]
+        if rows:
+            connection.execute(_INSERT_DETAIL, rows)
 
     def advance(self, composed: Sequence[Event]) -> None:
         """These events are committed."""
@@ -105,6 +131,9 @@ class OwnChain:
 
     def _keep_slices(self, connection: Connection, texts: Mapping[str, str]) -> None:
         """Keep what the decisions of these events were made on, once for all that saw the same."""
+        if len(self._kept_slices) > KNOWN_SLICES or time.monotonic() - self._remembered_at > REMEMBER_SLICES:
+            self._kept_slices.clear()
+            self._remembered_at = time.monotonic()
         wanted = texts.keys() - self._kept_slices
         if not wanted:
             return
@@ -113,8 +142,6 @@ class OwnChain:
         if rows:
             # Another writer may keep the same meanwhile, on PostgreSQL; SQLite has one writer.
             connection.execute(insert_once(slices, sqlite=self._sqlite), rows)
-        if len(self._kept_slices) > KNOWN_SLICES:
-            self._kept_slices.clear()
         self._kept_slices |= wanted
 
 

@@ -19,7 +19,7 @@ from clinic_mcp.audit import checkpoint
 from clinic_mcp.audit.checkpoint import Checkpoint
 from clinic_mcp.audit.findings import Found, Verdict
 from clinic_mcp.audit.merkle import inclusion_proof, leaf_hash, verify_inclusion
-from clinic_mcp.audit.models import checkpoints, events, leaves
+from clinic_mcp.audit.models import checkpoints, events, leaves, purges
 from clinic_mcp.audit.note import BadNote, Verifier
 from clinic_mcp.audit.tree import StoredNodes
 
@@ -102,7 +102,7 @@ def prove(connection: Connection, event_id: str) -> tuple[Proof, bytes]:
     )
     row = connection.execute(placed).first()
     if row is None:
-        raise Found("There is no such event in the log.", event_id, Verdict.CANNOT_CHECK)
+        raise Found(_missing(connection, event_id), event_id, Verdict.CANNOT_CHECK)
     newest = connection.execute(select(checkpoints).order_by(checkpoints.c.id.desc()).limit(1)).first()
     if row.leaf_index is None or newest is None or newest.size <= row.leaf_index:
         raise Found(
@@ -116,6 +116,22 @@ def prove(connection: Connection, event_id: str) -> tuple[Proof, bytes]:
     except LookupError as exc:
         raise Found("The tree was damaged. Run `clinic-mcp audit verify`.", event_id) from exc
     return Proof(row.leaf_index, tuple(path), newest.note), bytes(row.leaf)
+
+
+def _missing(connection: Connection, event_id: str) -> str:
+    purged = (
+        select(purges.c.cutoff)
+        .join_from(leaves, purges, leaves.c.leaf_index < purges.c.upto)
+        .where(leaves.c.event_id == event_id)
+        .order_by(purges.c.upto)
+    )
+    cutoff = connection.execute(purged.limit(1)).scalar()
+    if cutoff is None:
+        return "There is no such event in the log."
+    return (
+        f"The event was purged with all that was recorded before {cutoff[:10]}. A proof and the event's bytes that were"
+        " written before still hold; the log has neither any more."
+    )
 
 
 def _hash(line: str) -> bytes:

@@ -9,7 +9,13 @@ from sqlalchemy import Connection
 from clinic_mcp.audit import checkpoint, tree
 from clinic_mcp.audit.checkpoint import Signed
 from clinic_mcp.audit.findings import Found, Verdict
-from clinic_mcp.audit.merkle import Frontier, consistency_proof, verify_consistency
+from clinic_mcp.audit.merkle import (
+    Frontier,
+    consistency_proof,
+    inclusion_proof,
+    verify_consistency,
+    verify_inclusion,
+)
 from clinic_mcp.audit.note import BadNote, Verifier
 
 
@@ -55,3 +61,22 @@ def trusted_edge(connection: Connection, since: Signed, pinned: Collection[Verif
     except (LookupError, BadNote) as exc:
         raise Found("The tree was damaged: a node or a checkpoint cannot be read.") from exc
     return edge
+
+
+def is_included(connection: Connection, size: int, root: bytes, index: int, leaf: bytes) -> bool:
+    """Whether the kept nodes show a leaf to be in a trusted tree (RFC 6962, section 2.1.1).
+
+    Args:
+        connection: An open read transaction.
+        size: The trusted tree's size.
+        root: Its root.
+        index: The leaf's place.
+        leaf: Its hash.
+    """
+    if index >= size:
+        return False
+    try:
+        path = inclusion_proof(tree.StoredNodes(connection), index, size)
+    except LookupError:
+        return False
+    return verify_inclusion(leaf, index, size, path, root)

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 
 from sqlalchemy import Connection, and_, select
 
-from clinic_mcp.audit.models import checkpoints, events, leaves, policy_texts, slices
+from clinic_mcp.audit.models import checkpoints, events, leaves, policy_texts, purged_calls, purges, slices
+from clinic_mcp.audit.retention.statement import PurgedCall
 from clinic_mcp.core.policy import text_digest
 
 BATCH = 1_000
@@ -49,6 +50,15 @@ class KeptCheckpoint:
     recorded: str
 
 
+@dataclass(frozen=True)
+class KeptPurge:
+    """A purge as it is listed: below which place events may be gone, the act that recorded it, and its cutoff."""
+
+    upto: int
+    call_id: str
+    cutoff: str
+
+
 class Source(Protocol):
     """What a check reads."""
 
@@ -66,6 +76,26 @@ class Source(Protocol):
 
     def texts(self, kind: Kind) -> Iterator[tuple[str, str]]:
         """Every kept text, under its digest."""
+        ...
+
+    def purges(self) -> Iterator[KeptPurge]:
+        """The purges that are listed."""
+        ...
+
+    def event_of(self, call_id: str) -> Stored | None:
+        """The event of an operator's act, with its place, or nothing."""
+        ...
+
+    def purged_calls(self, upto: int) -> Iterator[PurgedCall]:
+        """What is kept of the calls below a place, in its order."""
+        ...
+
+    def purged_call(self, call_id: str, table: str | None) -> PurgedCall | None:
+        """What is kept of one call: what it wrote in a table, or that it had an intent."""
+        ...
+
+    def purged_leaf(self, hash_: bytes, upto: int) -> bool:
+        """Whether a leaf below a place has this hash."""
         ...
 
 
@@ -117,6 +147,38 @@ class DatabaseSource:
         table = _TABLES[kind]
         for row in self._stream(select(table.c.digest, table.c.text)):
             yield row.digest, row.text
+
+    def purges(self) -> Iterator[KeptPurge]:
+        """See `Source`."""
+        for row in self._stream(select(purges)):
+            yield KeptPurge(row.upto, row.call_id, row.cutoff)
+
+    def event_of(self, call_id: str) -> Stored | None:
+        """See `Source`."""
+        query = (
+            select(events.c.event_id, events.c.leaf, leaves.c.leaf_index, leaves.c.hash)
+            .select_from(events.outerjoin(leaves, leaves.c.event == events.c.id))
+            .where(events.c.call_id == call_id, events.c.phase == "admin")
+        )
+        row = self._connection.execute(query).first()
+        return None if row is None else Stored(row.event_id, bytes(row.leaf), row.leaf_index, row.hash)
+
+    def purged_calls(self, upto: int) -> Iterator[PurgedCall]:
+        """See `Source`."""
+        query = select(purged_calls).where(purged_calls.c.leaf_index < upto).order_by(purged_calls.c.leaf_index)
+        for row in self._stream(query):
+            yield PurgedCall(*row)
+
+    def purged_call(self, call_id: str, table: str | None) -> PurgedCall | None:
+        """See `Source`."""
+        written = purged_calls.c.table_name.is_(None) if table is None else purged_calls.c.table_name == table
+        row = self._connection.execute(select(purged_calls).where(purged_calls.c.call_id == call_id, written)).first()
+        return None if row is None else PurgedCall(*row)
+
+    def purged_leaf(self, hash_: bytes, upto: int) -> bool:
+        """See `Source`. From the end, because a chain that goes on was mostly at work shortly before."""
+        query = select(leaves.c.leaf_index).where(leaves.c.leaf_index < upto, leaves.c.hash == hash_)
+        return self._connection.execute(query.order_by(leaves.c.leaf_index.desc()).limit(1)).first() is not None
 
     def by_place(self, boot_id: str, seq: int) -> Any:
         """An event by its place in its writer's chain: id, event_id and leaf, or nothing."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, or_, select, update
 
-from clinic_mcp.audit.event import Draft, Phase, commitment, uuid7
+from clinic_mcp.audit.event import Commitment, Draft, Phase, uuid7
 from clinic_mcp.audit.log import AuditLog
 from clinic_mcp.core.clinic import now, review_items
 from clinic_mcp.core.errors import Conflict, InvalidArguments, Refused
@@ -76,7 +76,7 @@ def give(log: AuditLog, clinic: str, item: str, verdict: str, reason: str, revie
             **reviewer.about,
             "review": {"item": found.id, "kind": found.kind, "row": found.row_id, "person": found.person_id}
             | {"verdict": verdict, "reviewed_at": moment},
-            "commitments": {"reason": commitment(reason)},
+            "commitments": {"reason": Commitment.to(reason).text},
             "effect": {"table": review_items.name, "row": found.id, "kind": "update"},
         }
         transaction.record(Draft(Phase.REVIEW, "review.verdict", uuid7(), body, (found.patient_id,)))

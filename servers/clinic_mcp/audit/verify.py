@@ -19,7 +19,9 @@ from clinic_mcp.audit.growth import Growth, check_nodes
 from clinic_mcp.audit.merkle import Frontier
 from clinic_mcp.audit.models import event_patients
 from clinic_mcp.audit.note import Verifier
-from clinic_mcp.audit.since import trusted_edge
+from clinic_mcp.audit.retention.detail import check_details
+from clinic_mcp.audit.retention.known import Known
+from clinic_mcp.audit.since import is_included, trusted_edge
 from clinic_mcp.audit.source import BATCH, DatabaseSource, Kind, Source, Stored, columns_of
 from clinic_mcp.audit.witness import Outside
 from clinic_mcp.core.clinic import timestamp
@@ -40,6 +42,7 @@ def verify(
     outside: Sequence[Outside] = (),
     since: Signed | None = None,
     effects: Sequence[Table] = (),
+    details: bool = False,
     progress: Progress = lambda _: None,
 ) -> Report:
     """Check the log in the database, streaming.
@@ -50,18 +53,25 @@ def verify(
         outside: Checkpoints that were kept elsewhere, in the order of their sizes.
         since: Read in full only what came after this checkpoint; what came before must be what it says.
         effects: The tables the servers' tools write.
+        details: Hold kept detail to the events' commitments, too; only the operator may read it.
         progress: Called with the number of events read so far.
     """
     report, source = Report(), DatabaseSource(connection)
     try:
         edge = Frontier() if since is None else trusted_edge(connection, since, pinned)
         later = [one for one in outside if one.size >= edge.size]
-        growth = Growth(edge, source.checkpoints(edge.size), later, list(pinned), report)
-        chains, written = Chains(None if since is None else source), Effects(connection, effects)
+        known, edge_size = Known(source, list(pinned)), edge.size
+        included = known.evidence is None or is_included(connection, edge.size, edge.root(), *known.evidence)
+        growth = Growth(edge, source.checkpoints(edge.size), later, list(pinned), known, report)
+        chains = Chains(known, None if since is None else source)
+        written = Effects(connection, effects, known.floor)
         ordered = connection.dialect.name == "sqlite"
-        reader = _Reader(source, growth, report, chains, written, ordered=ordered)
+        reader = _Reader(source, growth, report, chains, known, written, ordered=ordered)
         reader.read(progress)
+        known.check_evidence(report.covered, edge_size, included=included)
         written.check_rows()
+        if details:
+            check_details(connection)
         if since is None:
             reader.check_texts()
             reader.check_patients(connection)
@@ -90,9 +100,11 @@ def verify_source(
     """
     report = Report()
     try:
-        growth = Growth(Frontier(), source.checkpoints(0), outside, list(pinned), report)
-        reader = _Reader(source, growth, report, Chains())
+        known = Known(source, list(pinned))
+        growth = Growth(Frontier(), source.checkpoints(0), outside, list(pinned), known, report)
+        reader = _Reader(source, growth, report, Chains(known), known)
         reader.read(progress)
+        known.check_evidence(report.covered, 0, included=False)
         reader.check_texts()
         growth.check_signers()
         reader.check_signed_lately()
@@ -121,6 +133,7 @@ class _Reader:
         growth: Growth,
         report: Report,
         chains: Chains,
+        known: Known,
         effects: Effects | None = None,
         *,
         ordered: bool = False,
@@ -129,6 +142,7 @@ class _Reader:
         self._growth = growth
         self._report = report
         self._chains = chains
+        self._known = known
         self._effects = effects
         self._ordered = ordered  # whether an event without a place can only be newer than those that have one
         self._loose = 0
@@ -171,7 +185,8 @@ class _Reader:
         assert stored.leaf is not None  # noqa: S101 - the growth says so
         record = _decoded(stored)
         self._check_columns(stored, record)
-        self._chains.check(record, stored.leaf)
+        self._chains.check(record, stored.leaf, stored.index)
+        self._known.saw(record, stored.index, self._growth.newest_key)
         self._check_inputs(record)
         if self._effects is not None:
             self._effects.check(record)

@@ -45,6 +45,7 @@ def verify(
         "covered": report.covered,
         "uncovered": report.uncovered,
         "witnessed": report.witnessed,
+        "purged": report.purged,
         "problem": report.problem,
         "event_id": report.event_id,
         "in_doubt": report.in_doubt,
@@ -52,7 +53,10 @@ def verify(
     if as_json:
         show_json(shown)
     else:
-        show_record("Audit log", {key: value for key, value in shown.items() if value not in (None, [])})
+        show_record(
+            "Audit log",
+            {key: value for key, value in shown.items() if value not in (None, []) and (key, value) != ("purged", 0)},
+        )
         if report.uncovered:
             say(
                 f"The newest {report.uncovered} event(s) are under no checkpoint yet: if the last of them had been"
@@ -79,12 +83,18 @@ def _kept(pinned: list[Verifier], witness: Path | None, since: Path | None) -> R
         total = connection.execute(select(func.count()).select_from(events)).scalar_one()
         with counting("Verifying the audit log", total if start is None else None) as progress:
             report = check(
-                connection, pinned, outside=outside, since=start, effects=list(written.values()), progress=progress
+                connection,
+                pinned,
+                outside=outside,
+                since=start,
+                effects=list(written.values()),
+                details=start is None,
+                progress=progress,
             )
-        gone = guards.missing(connection)
-    if report.verdict is Verdict.WHOLE and gone:
+        unguarded = guards.problem(connection)
+    if report.verdict is Verdict.WHOLE and unguarded:
         report.verdict = Verdict.IN_DOUBT
-        report.problem = f"The log's guard against changes was removed: {', '.join(gone)}. Nothing was found altered."
+        report.problem = f"{unguarded} Nothing was found altered."
     return report
 
 

@@ -136,7 +136,7 @@ def open_log(settings: Settings, database: Database, part: str) -> AuditLog:
     lines = logging.logger(part)
     disk = Disk.of(settings, lambda free_mb: lines.warning("disk.nearly_full", free_mb=free_mb))
     writer = Writer(part, settings.id, f"clinic-mcp/{settings.id}")
-    return AuditLog(database, writer, disk=disk, patience=settings.audit_timeout)
+    return AuditLog(database, writer, disk=disk, patience=settings.audit_timeout, details=settings.details)
 
 
 def record_stranger(log: AuditLog, transport: str, peer: str, reason: str) -> None:

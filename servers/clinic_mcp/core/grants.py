@@ -47,6 +47,9 @@ LOG = {
 }
 """Every part puts what it does on the record; nobody changes what is there."""
 
+CALLS = {**LOG, "audit_detail": Access(insert=True)}
+"""The servers' calls may leave their detail beside the log too: put there by them, read and erased by the operator."""
+
 TREE = {"audit_leaves": ADD, "audit_nodes": ADD, "audit_checkpoints": ADD}
 """Written by whoever numbers the events and signs."""
 
@@ -60,7 +63,7 @@ IDENTITY = {
 
 ALLOWED: Mapping[str, Mapping[str, Access]] = {
     "patient-records": {
-        **LOG,
+        **CALLS,
         **IDENTITY,
         "patients": READ,
         "care_team": READ,
@@ -71,14 +74,14 @@ ALLOWED: Mapping[str, Mapping[str, Access]] = {
     },
     "knowledge-base": {**LOG, **IDENTITY, "articles": READ},
     "pharmacy": {
-        **LOG,
+        **CALLS,
         **IDENTITY,
         "inventory_items": READ,
         "stock_entries": ADD,
         "prescriptions": Access(("id", "clinic_id", "patient_id", "status", "items")),
     },
     "prescriptions": {
-        **LOG,
+        **CALLS,
         **IDENTITY,
         "sign_offs": Access(("id", "consultation_id", "notes")),
         "prescriptions": Access(ALL, insert=True, update=("status", "intent", "signed_by", "result", "call_id")),
@@ -105,7 +108,7 @@ ALLOWED: Mapping[str, Mapping[str, Access]] = {
         "guardrail_overrides": Access(("consultation_id", "clinic_id", "rule", "item_id")),
     },
     "desk": {
-        **LOG,
+        **CALLS,
         **IDENTITY,
         "consultations": Access(ALL, update=("status", "assignee_id", "call_id")),
         "sign_offs": ADD,
@@ -138,6 +141,8 @@ ALLOWED: Mapping[str, Mapping[str, Access]] = {
         "audit_leaves": READ,
         "audit_nodes": READ,
         "audit_checkpoints": READ,
+        "audit_purges": READ,
+        "audit_purged_calls": READ,
         "people": Access(("id", "clinic_id", "kind", "role", "name", "active")),
         "review_items": Access(ALL, update=("verdict", "verdict_reason", "reviewer_id", "reviewed_at")),
         "emergency_access": READ,

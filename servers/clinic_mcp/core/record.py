@@ -9,7 +9,7 @@ from typing import Any
 
 from mcp_types import CallToolResult
 
-from clinic_mcp.audit.event import Draft, Phase, commitment, uuid7
+from clinic_mcp.audit.event import Commitment, Draft, Phase, uuid7
 from clinic_mcp.core.clinic import now
 from clinic_mcp.core.errors import ClinicError, Unauthenticated
 from clinic_mcp.core.identity import Caller
@@ -117,12 +117,13 @@ def refusal(call: Call, error: ClinicError) -> Draft:
 
 def intent(call: Call) -> Draft:
     """The event that stands on the record before an allowed call runs."""
+    arguments = Commitment.to(dict(call.arguments))
     body = {
         "decision": call.decision,
         "purpose": _purpose(call),
-        "commitments": {"arguments": commitment(dict(call.arguments))},
+        "commitments": {"arguments": arguments.text},
     }
-    return _draft(call, Phase.INTENT, "call.allowed", body)
+    return _draft(call, Phase.INTENT, "call.allowed", body, {"arguments": arguments})
 
 
 def _purpose(call: Call) -> str:
@@ -137,14 +138,14 @@ def _purpose(call: Call) -> str:
 
 def success(call: Call, content: Mapping[str, Any], effect: Mapping[str, str] | None = None) -> Draft:
     """The event of a call that ran: how much it returned, and what it changed."""
-    result = content.get("result", content)
+    result, committed = content.get("result", content), Commitment.to(content)
     body = {
         "outcome": {"status": "ok"},
         "result_count": len(result) if isinstance(result, list) else 1,
-        "commitments": {"result": commitment(content)},
+        "commitments": {"result": committed.text},
         "effect": effect,
     }
-    return _draft(call, Phase.OUTCOME, "call.ok", body)
+    return _draft(call, Phase.OUTCOME, "call.ok", body, {"result": committed})
 
 
 def failure(call: Call, error: str) -> Draft:
@@ -152,7 +153,9 @@ def failure(call: Call, error: str) -> Draft:
     return _draft(call, Phase.OUTCOME, "call.error", {"outcome": {"status": "error", "error": error}})
 
 
-def _draft(call: Call, phase: Phase, code: str, facts: Mapping[str, Any]) -> Draft:
+def _draft(
+    call: Call, phase: Phase, code: str, facts: Mapping[str, Any], details: Mapping[str, Commitment] | None = None
+) -> Draft:
     body: dict[str, Any] = {
         **_who(call),
         "call": _present({**call.origin["call"], "server": call.server, "tool": call.tool.name if call.tool else None}),
@@ -172,7 +175,7 @@ def _draft(call: Call, phase: Phase, code: str, facts: Mapping[str, Any]) -> Dra
     if call.request is not None and "decision" in body:
         body["cedar"] |= {"context": _kept(call), "slice": call.request.slice_digest}
         slices[call.request.slice_digest] = call.request.slice_text
-    return Draft(phase, code, call.call_id, _present(body), call.patients, slices)
+    return Draft(phase, code, call.call_id, _present(body), call.patients, slices, details or {})
 
 
 def _kept(call: Call) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -80,6 +80,19 @@ class Settings(BaseSettings):
     witness: Path | None = None
     """A file, best on another medium, to which every checkpoint of the audit log is appended."""
 
+    audit_detail: Literal["off", "arguments", "all"] = "off"
+    """What of allowed calls is kept beside the audit log, to be erased again: nothing, arguments, or results too."""
+    audit_detail_days: int = Field(default=90, ge=1, le=3650)
+    """Days after which `clinic-mcp audit purge` removes that detail."""
+    audit_retention_years: int = Field(default=6, ge=1, le=100)
+    """Years for which the audit log's events are kept at least; `clinic-mcp audit purge` removes older ones."""
+    controller: str = ""
+    """Whose processing this is (GDPR, Article 30(1)(a)): the clinic's name, for the report `audit ropa`."""
+    controller_contact: str = ""
+    """How to reach them."""
+    data_protection_officer: str = ""
+    """Name and contact of the data protection officer."""
+
     @field_validator("public_urls", "allowed_hosts", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
@@ -105,6 +118,11 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """The database URL in force."""
         return self.database_url or f"sqlite:///{self.home / 'clinic.db'}"
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The parts of allowed calls that are kept beside the audit log."""
+        return {"off": (), "arguments": ("arguments",), "all": ("arguments", "result")}[self.audit_detail]
 
     @property
     def keys(self) -> Path:
