@@ -124,7 +124,7 @@ def test_no_canary_is_in_an_export_or_a_report(sung: Clinic, tmp_path: Path) -> 
     sung.run("audit", "export", "jsonl", str(tmp_path / "jsonl"))
     (tmp_path / "jsonl" / "policies.jsonl").unlink()
     for kind in ("csv", "fhir", "ocsf"):
-        sung.run("audit", "report", kind, str(tmp_path / kind))
+        sung.run("audit", "export", kind, str(tmp_path / kind))
     written = [path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file()]
     written += [sung.run("audit", "ropa").stdout, sung.run("audit", "ropa", "--json").stdout]
     assert len(written) > 10
