@@ -223,6 +223,30 @@ def alter_a_checkpoint_note(connection: Prompt) -> None:
     connection.execute("UPDATE audit_checkpoints SET note = replace(note, 'main\n', 'main\n1') WHERE id = 2")
 
 
+def bytes_into_text(connection: Prompt) -> str:
+    row_id, event = middle(connection)
+    connection.execute("UPDATE audit_events SET leaf = CAST('x' || leaf AS TEXT) WHERE id = ?", (row_id,))
+    return str(event["event_id"])
+
+
+def a_hash_into_text(connection: Prompt) -> None:
+    connection.execute("UPDATE audit_leaves SET hash = 'nothing' WHERE leaf_index = 9")
+
+
+def a_node_into_a_number(connection: Prompt) -> None:
+    connection.execute("UPDATE audit_nodes SET hash = 7 WHERE level = 1 AND position = 2")
+
+
+def a_size_into_text(connection: Prompt) -> None:
+    connection.execute("UPDATE audit_checkpoints SET size = 'many' WHERE id = 2")
+
+
+def a_slice_into_bytes(connection: Prompt) -> None:
+    connection.execute("UPDATE audit_slices SET text = x'00ff'")
+
+
+STRANGE = [bytes_into_text, a_hash_into_text, a_node_into_a_number, a_size_into_text, a_slice_into_bytes]
+
 ATTACKS: list[tuple[Callable[[Prompt], str | None], int, str]] = [
     (edit_bytes, 1, "its bytes are not those the tree has"),
     (edit_bytes_and_leaf, 1, "are not those that were signed in the checkpoint"),
@@ -271,6 +295,18 @@ def test_an_attack_has_its_exit_code_and_its_words(
     if event_id is not None:
         assert shown["event_id"] == event_id
         assert event_id in shown["problem"]
+
+
+@pytest.mark.sqlite("it keeps a value of any type in any column")
+@pytest.mark.parametrize("attack", STRANGE, ids=lambda attack: attack.__name__)
+def test_a_value_no_column_can_hold_is_an_alteration_and_no_traceback(
+    copied: Clinic, prompt: Prompt, attack: Callable[[Prompt], str | None]
+) -> None:
+    drop_triggers(prompt)
+    attack(prompt)
+    done = copied.run("audit", "verify", "--json", code=1)
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout)["verdict"] == "altered"
 
 
 def test_dropped_triggers_are_named(copied: Clinic, prompt: Prompt) -> None:

@@ -164,7 +164,11 @@ def test_since_finds_what_was_altered_after_and_leaves_the_rest_to_a_full_check(
 
 
 @pytest.mark.parametrize(
-    "damage", ["UPDATE audit_nodes SET hash = zeroblob(32) WHERE level = 3", "DELETE FROM audit_nodes"]
+    "damage",
+    [
+        "UPDATE audit_nodes SET hash = (SELECT hash FROM audit_leaves WHERE leaf_index = 0) WHERE level = 3",
+        "DELETE FROM audit_nodes",
+    ],
 )
 def test_since_finds_a_damaged_tree(copied: Clinic, damage: str) -> None:
     with copied.sql() as prompt:

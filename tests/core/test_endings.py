@@ -28,7 +28,7 @@ from support.log import AuditReader
 from support.servers import GRANT_META
 from support.waiting import eventually
 
-FAILED = ("outcome", "call.error")
+FAILED, UNKNOWN = ("outcome", "call.error"), ("outcome", "call.unknown")
 PATIENCE = 0.4
 """Seconds a call may take, where it is to take too long."""
 
@@ -230,6 +230,7 @@ def with_a_log_that_takes_no_outcome(attempt: Attempt) -> None:
         attempt.ask()
     finally:
         mend_log(attempt.clinic)
+    assert attempt.opened.guard.settle(), "the next call does this"
 
 
 def with_a_full_disk(attempt: Attempt) -> None:
@@ -258,7 +259,7 @@ ENDINGS: dict[str, Ending] = {
     "timeout": Ending(too_late, "timeout", (INTENT, FAILED), hasty=True),
     "cancelled": Ending(cancelled, None, (INTENT, FAILED)),
     "no intent recorded": Ending(with_a_log_that_takes_nothing, "audit_unavailable", ()),
-    "no outcome recorded": Ending(with_a_log_that_takes_no_outcome, "audit_unavailable", (INTENT,)),
+    "no outcome recorded": Ending(with_a_log_that_takes_no_outcome, "audit_unavailable", (INTENT, UNKNOWN)),
     "disk full": Ending(with_a_full_disk, "audit_unavailable", ()),
 }
 

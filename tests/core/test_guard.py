@@ -27,7 +27,7 @@ from support.broken_log import mend_log, stop_log
 from support.calls import DONE, INTENT, NOTES, PRESCRIPTION, REFUSED
 from support.clinic import COMMAND, Clinic
 from support.log import AuditReader
-from support.servers import GRANT_META, answers, free_port, piped, post_call, request
+from support.servers import GRANT_META, answers, free_port, piped, post_call, request, serving
 from support.waiting import eventually
 
 SECRET = "Alice Thompson, 1985-03-12"
@@ -255,11 +255,44 @@ def test_when_the_outcome_cannot_be_recorded_the_result_is_withheld(
     with application(clinic, tools_with(lambda _work, _arguments: {"name": SECRET})) as opened:
         stop_log(clinic, "NEW.phase = 'outcome'")
         (result,) = ask(opened, token)
-        mend_log(clinic)
+    mend_log(clinic)
     assert code(result) == "audit_unavailable"
     assert "Alice" not in result.model_dump_json()
     assert calls_of(log) == [INTENT]
     assert clinic.run("audit", "verify", code=3).returncode == 3
+
+
+def test_what_a_stopped_process_could_not_close_its_next_start_does(
+    clinic: Clinic, token: str, log: AuditReader
+) -> None:
+    with serving(clinic, "patient-records") as server:
+        stop_log(clinic, "NEW.phase = 'outcome'")
+        _, body = post_call(f"{server.url}/mcp", TOOL, {"patient_id": "P001"}, token)
+        assert body["result"]["structuredContent"]["error"]["code"] == "audit_unavailable"
+    assert calls_of(log) == [INTENT]
+    mend_log(clinic)
+    with serving(clinic, "patient-records"):
+        assert calls_of(log) == [INTENT, ("outcome", "call.unknown")]
+    assert clinic.run("audit", "verify").returncode == 0
+
+
+@pytest.mark.parametrize("next_call", [True, False], ids=["at the next call", "at its end"])
+def test_a_call_whose_outcome_could_not_be_recorded_is_closed_once_the_log_is_back(
+    clinic: Clinic, token: str, log: AuditReader, next_call: bool
+) -> None:
+    with application(clinic, tools_with(lambda _work, _arguments: {"name": SECRET})) as opened:
+        stop_log(clinic, "NEW.phase = 'outcome'")
+        (result,) = ask(opened, token)
+        assert code(result) == "audit_unavailable"
+        mend_log(clinic)
+        if next_call:
+            (result,) = ask(opened, token)
+            assert code(result) == "ok"
+    expected = [INTENT, ("outcome", "call.unknown"), *([INTENT, DONE] if next_call else [])]
+    assert calls_of(log) == expected
+    closed = next(event for event in log.events() if event["code"] == "call.unknown")
+    assert closed["outcome"] == {"status": "unknown", "error": "not recorded"}
+    assert clinic.run("audit", "verify").returncode == 0
 
 
 def test_when_the_outcome_of_a_write_cannot_be_recorded_nothing_is_written(

@@ -30,6 +30,7 @@ class Report:
         checkpoints: Signed checkpoints whose root the events gave again.
         covered: Events under the newest of them.
         uncovered: Events after it: the end of a chain among them could still be cut off without a trace.
+        reached: The last event that was read and held.
         witnessed: Notes of the witness file that the log agrees with.
         purged: Events that a recorded purge took; their hashes stand in the tree.
     """
@@ -44,6 +45,7 @@ class Report:
     covered: int = 0
     uncovered: int = 0
     witnessed: int = 0
+    reached: str | None = None
     purged: int = 0
 
 

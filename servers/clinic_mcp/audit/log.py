@@ -177,8 +177,11 @@ class AuditLog:
                 row = {"digest": digest, "text": texts[digest], "first_used": now()}
                 connection.execute(insert_once(policy_texts, sqlite=self.database.sqlite), row)
 
-    def close(self) -> None:
+    def close(self, *, finished: bool = True) -> None:
         """Say that this process stops, and let go of the database.
+
+        Args:
+            finished: Whether each of its calls has an outcome; else its next start shall find it lost, and close them.
 
         A process that is told to stop has no time to wait for a lock that somebody else holds; a start that never said
         it stopped is found by the next one.
@@ -186,7 +189,7 @@ class AuditLog:
         if not self._turn.acquire(timeout=CLOSE_TIMEOUT):
             return
         try:
-            if self._announce:
+            if self._announce and finished:
                 stopped = _Pending([Draft(Phase.LIFECYCLE, "server.stopped", uuid7(), {})], durable=True)
                 self._held.hurry(CLOSE_TIMEOUT)
                 self._commit([stopped])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, exists, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, select
 
 from clinic_mcp.audit.event import Draft, Phase, uuid7
 from clinic_mcp.audit.log import AuditLog
@@ -36,13 +36,34 @@ def close_orphans(log: AuditLog, effects: Sequence[Table]) -> int:
     closed = 0
     with log.database.read() as connection:
         lost = [boot for boot in _unfinished(connection, log.writer.server) if _is_lost(connection, boot)]
-        found = {boot.boot_id: _orphans(connection, boot.boot_id, effects) for boot in lost}
+        found = {
+            boot.boot_id: _orphans(connection, events.c.boot_id == boot.boot_id, effects, "process lost")
+            for boot in lost
+        }
     for boot_id, drafts in found.items():
         calls = [draft.call_id for draft in drafts]
         body = {"lost": {"boot_id": boot_id, "calls": calls[:100], "count": len(calls)}}
         log.append(*drafts, Draft(Phase.LIFECYCLE, "server.lost", uuid7(), body))
         closed += len(drafts)
     return closed
+
+
+def close_calls(log: AuditLog, call_ids: Collection[str], effects: Sequence[Table]) -> None:
+    """Close calls of this process whose outcome the log could not take, as `unknown` unless it was taken after all.
+
+    Args:
+        log: This process's log.
+        call_ids: The calls.
+        effects: As in `close_orphans`.
+
+    Raises:
+        AuditUnavailable: They still cannot be put on the record.
+        Unavailable: The database cannot be read.
+    """
+    with log.database.read() as connection:
+        drafts = _orphans(connection, events.c.call_id.in_(call_ids), effects, "not recorded")
+    if drafts:
+        log.append(*drafts)
 
 
 def _unfinished(connection: Connection, server: str) -> list[Any]:
@@ -67,22 +88,20 @@ def _is_lost(connection: Connection, boot: Any) -> bool:
     return str(last) < timestamp(datetime.now(UTC) - GIVEN_UP_AFTER)
 
 
-def _orphans(connection: Connection, boot_id: str, effects: Sequence[Table]) -> list[Draft]:
+def _orphans(connection: Connection, which: ColumnElement[bool], effects: Sequence[Table], reason: str) -> list[Draft]:
     outcomes = events.alias()
     answered = exists().where(and_(outcomes.c.call_id == events.c.call_id, outcomes.c.phase == Phase.OUTCOME))
     intents = connection.execute(
-        select(events.c.leaf)
-        .where(events.c.boot_id == boot_id, events.c.phase == Phase.INTENT, ~answered)
-        .order_by(events.c.writer_seq)
+        select(events.c.leaf).where(which, events.c.phase == Phase.INTENT, ~answered).order_by(events.c.writer_seq)
     )
-    return [_unknown(connection, json.loads(row.leaf), effects) for row in intents]
+    return [_unknown(connection, json.loads(row.leaf), effects, reason) for row in intents]
 
 
-def _unknown(connection: Connection, intent: dict[str, object], effects: Sequence[Table]) -> Draft:
+def _unknown(connection: Connection, intent: dict[str, object], effects: Sequence[Table], reason: str) -> Draft:
     call_id = str(intent["call_id"])
     kept = ("principal", "agent", "delegation", "session", "call", "cedar")
     body = {name: intent[name] for name in kept if name in intent}
-    body["outcome"] = {"status": "unknown", "error": "process lost"}
+    body["outcome"] = {"status": "unknown", "error": reason}
     for table in effects:
         row = connection.execute(select(table.c.id).where(table.c.call_id == call_id)).first()
         if row is not None:

@@ -32,6 +32,8 @@ UNSIGNED_FOR = timedelta(hours=1)
 REMEMBERED = 10_000
 """Digests of texts that were looked up, remembered at most."""
 _WORDS: dict[Kind, str] = {"policies": "policy text", "slices": "entity slice"}
+_STRANGE = (TypeError, ValueError, AttributeError, LookupError, OverflowError)
+"""What Python says of a value that no row of the log can hold, such as a text in the place of bytes."""
 Progress = Callable[[int], None]
 
 
@@ -80,6 +82,8 @@ def verify(
         reader.check_signed_lately()
     except Found as found:
         _tell(report, found)
+    except _STRANGE as exc:
+        _tell(report, _unreadable(report, exc))
     return _concluded(report)
 
 
@@ -110,11 +114,20 @@ def verify_source(
         reader.check_signed_lately()
     except Found as found:
         _tell(report, found)
+    except _STRANGE as exc:
+        _tell(report, _unreadable(report, exc))
     return _concluded(report)
 
 
 def _tell(report: Report, found: Found) -> None:
     report.verdict, report.problem, report.event_id = found.verdict, str(found), found.event_id
+
+
+def _unreadable(report: Report, exc: Exception) -> Found:
+    after = f" after event {report.reached}" if report.reached else ""
+    return Found(
+        f"The log was altered: what stands{after} is nothing the log writes ({type(exc).__name__}).", report.reached
+    )
 
 
 def _concluded(report: Report) -> Report:
@@ -192,6 +205,7 @@ class _Reader:
             self._effects.check(record)
         self._index(record)
         self._report.events += 1
+        self._report.reached = stored.event_id
         if self._report.covered == self._growth.size and stored.index is not None:
             self._unsigned = None
         elif self._unsigned is None:

@@ -122,7 +122,7 @@ class Application:
         try:
             self.policies.close()
             self.guard.worker.close()
-            self.log.close()
+            self.log.close(finished=self.guard.settle())
         finally:
             self.database.close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clinic_mcp.audit.event import Draft
 from clinic_mcp.audit.log import AuditLog
+from clinic_mcp.audit.recovery import close_calls
 from clinic_mcp.core import record, tracing
 from clinic_mcp.core.answers import crash, failure
 from clinic_mcp.core.credentials import Credentials
@@ -88,6 +89,7 @@ class Guard:
         self._reading = Patience(log.patience.seconds)
         self.waiting = Waiting(self.worker, (log.patience, self._reading), timeout)
         self._in_flight: set[tuple[str, str, str]] = set()
+        self._unclosed: set[str] = set()  # calls whose outcome the log could not take
         self._lines = structlog.get_logger().bind(part=server.name)
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -133,6 +135,7 @@ class Guard:
     def perform(self, calls: Sequence[Call]) -> None:
         """Identify, decide, record, run, for the calls that came in together. What goes wrong is a refusal."""
         try:
+            self.settle()
             self._admit(calls)
             admitted = [call for call in calls if call.answer is None]
             self._record(admitted, [record.intent(call) for call in admitted], durable=False)
@@ -228,6 +231,8 @@ class Guard:
                 call.recorded, call.event_id = True, draft.event_id
             else:
                 self._lines.warning("call.unrecorded", call_id=call.call_id, reason=error.message)
+                if call.recorded:
+                    self._unclosed.add(call.call_id)
                 call.answer, call.code, call.closing = failure(error, call), error.code, None
 
     async def _record_unperformed(self, call: Call, code: str) -> None:
@@ -256,6 +261,18 @@ class Guard:
             audit_us=call.recording_us,
         )
         tracing.count(call)
+
+    def settle(self) -> bool:
+        """Say of calls whose outcome the log could not take, now that it may, that nobody knows how they ended.
+
+        Returns:
+            Whether none is left to be said of.
+        """
+        if self._unclosed:
+            with suppress(ClinicError, SQLAlchemyError):
+                close_calls(self.log, self._unclosed, self.server.writes)
+                self._unclosed.clear()
+        return not self._unclosed
 
     @contextmanager
     def _refusing(self, call: Call) -> Iterator[None]:
@@ -286,6 +303,7 @@ class Guard:
             call.code = "ok"
         except AuditUnavailable as unavailable:  # nothing was changed, and the log could take no outcome either
             call.answer, call.code = failure(unavailable, call), unavailable.code
+            self._unclosed.add(call.call_id)
         except ClinicError as failed:
             self._fail(call, failed, failed.code)
         except SQLAlchemyError as exc:
