@@ -4,7 +4,7 @@ SERVERS := .venv/bin/python
 AGENT := agent/.venv/bin/python
 
 # Tests run on this many processes at once; 0 is one after the other.
-JOBS ?= 2
+JOBS ?= 3
 
 .PHONY: demo test lint bench setup setup-dev clean
 

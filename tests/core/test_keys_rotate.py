@@ -86,7 +86,8 @@ def test_private_parts_are_the_owners_alone_and_leave_with_their_key(clinic: Cli
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     assert not any("d" in key for key in json.loads(public.read_text("utf-8"))["keys"])
     assert not any(old in path.read_text("utf-8") for path in keys_of(clinic).iterdir())
-    assert {path.name for path in keys_of(clinic).iterdir()} == {"grants.jwk", "jwks.json"}, "nothing half-written"
+    written = {path.name for path in keys_of(clinic).iterdir()}
+    assert written == {"grants.jwk", "jwks.json", "checkpoints.jwk", "checkpoints.pub"}, "nothing half-written"
 
 
 class Killed(BaseException):

@@ -10,6 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
+from clinic_mcp.audit.log import AuditLog
+from sqlalchemy import text
+
 from support.clinic import Clinic
 
 NOTES = "Paracetamol 500mg three times daily for 3 days"
@@ -83,19 +87,26 @@ def _consultations_of_strangers(clinic: Clinic, **more: Any) -> tuple[dict[str, 
     return {"session_id": other, **more}, {"session_id": "C-ffffffffffffffff", **more}
 
 
+_PRESCRIPTION = text(
+    "INSERT INTO prescriptions (id, clinic_id, consultation_id, sign_off_id, patient_id, text, text_sha256, status,"
+    " intent, items, findings, result, recorded, call_id) SELECT :id, 'main', consultation_id, id, 'P001', :text, '',"
+    " 'active', 'order', 'paracetamol-500', '[]', '', '2026-11-22T10:00:00.000Z', :call FROM sign_offs"
+    " WHERE consultation_id = :session"
+)
+
+
 def _prescribed(clinic: Clinic, session: str) -> str:
-    """An active prescription of paracetamol; its id."""
-    prescription = f"RX-{secrets.token_hex(6)}"
-    clinic.execute(
-        "INSERT INTO prescriptions (id, clinic_id, consultation_id, sign_off_id, patient_id, text, text_sha256, status,"
-        " intent, items, findings, result, recorded, call_id) SELECT ?, 'main', consultation_id, id, 'P001', ?, '',"
-        " 'active', 'order', 'paracetamol-500', '[]', '', '2026-11-22T10:00:00.000Z', call_id FROM sign_offs"
-        " WHERE consultation_id = ?",
-        prescription,
-        PRESCRIPTION,
-        session,
-    )
-    return prescription
+    """An active prescription of paracetamol, with the event that explains it; its id."""
+    name, call_id = f"RX-{secrets.token_hex(6)}", uuid7()
+    with clinic.database() as database:
+        log = AuditLog(database, Writer("test", "main", "clinic-mcp/main"), announce=False)
+        with log.transaction() as transaction:
+            values = {"id": name, "text": PRESCRIPTION, "call": call_id, "session": session}
+            transaction.connection.execute(_PRESCRIPTION, values)
+            effect = {"effect": {"table": "prescriptions", "row": name, "kind": "insert"}}
+            transaction.record(Draft(Phase.ADMIN, "test.prescribed", call_id, effect))
+        log.close()
+    return name
 
 
 REASON = {"reason_code": "no-alternative", "reason": "Nothing else is at hand here"}
