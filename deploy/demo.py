@@ -143,6 +143,9 @@ def record() -> None:
     subprocess.run([CLINIC, "audit", "list", "--limit", "12"], env=environment(), check=True)
     if subprocess.run([CLINIC, "audit", "verify"], env=environment(), check=False).returncode:
         raise Failed("The audit log does not verify. Please report this.")
+    here = f"CLINIC_HOME={HOME.name} .venv/bin/clinic-mcp"
+    console.print(f"\n   The same in a browser:  {here} audit review", style="dim")
+    console.print(f"   with the token of:      {here} token issue --as auditor-tan --server review", style="dim")
 
 
 def consult(patient: str, symptoms: str) -> str:

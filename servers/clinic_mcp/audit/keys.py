@@ -7,9 +7,7 @@ there ever was, the newest last, each under the moment it came.
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +49,7 @@ def ensure(folder: Path, name: str) -> bool:
     """
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _alone(folder):
+        with files.alone(folder):
             created = not (folder / PRIVATE).exists()
             if created:
                 files.replace(folder / PRIVATE, _jwk(Ed25519PrivateKey.generate()), 0o600)
@@ -115,7 +113,7 @@ def rotate(folder: Path, name: str, record: Callable[[Rotation], None]) -> Rotat
         Misconfigured: The keys cannot be read or written.
         AuditUnavailable: It cannot be recorded; the old key goes on signing.
     """
-    with _writing(folder), _alone(folder):
+    with _writing(folder), files.alone(folder):
         old, fresh, moment = read(folder), Ed25519PrivateKey.generate(), now()
         verifier = Verifier(name, fresh.public_key().public_bytes_raw())
         _pin(folder, verifier, moment)
@@ -140,17 +138,6 @@ def _jwk(key: Ed25519PrivateKey) -> str:
 
 def _b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One change of the keys at a time; the lock goes with the process."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

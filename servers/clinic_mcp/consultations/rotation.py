@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +62,7 @@ def rotate(folder: Path, record: Callable[[Rotation], None]) -> Rotation:
         Misconfigured: The keys cannot be read or written.
         AuditUnavailable: It cannot be recorded; the old key goes on signing.
     """
-    with _writing(folder), _alone(folder):
+    with _writing(folder), files.alone(folder):
         old, fresh, now = read_signing_key(folder), new_key(), int(time.time())
         published = [key for key in _published(folder) if key.get("exp", now + 1) > now]
         if old["kid"] not in {key["kid"] for key in published}:
@@ -98,19 +97,6 @@ def listed(folder: Path) -> list[ListedKey]:
 def _published(folder: Path) -> list[Json]:
     keys: list[Json] = json.loads((folder / JWKS).read_text("utf-8"))["keys"]
     return keys
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One rotation at a time; the lock goes with the process."""
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
