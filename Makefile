@@ -6,7 +6,7 @@ AGENT := agent/.venv/bin/python
 # Tests run on this many processes at once; 0 is one after the other.
 JOBS ?= 3
 
-.PHONY: demo test lint bench setup setup-dev clean
+.PHONY: demo test test-everything lint bench setup setup-dev clean
 
 demo: setup           ## a whole consultation, on this machine, without an account
 	@$(SERVERS) deploy/demo.py
@@ -16,6 +16,9 @@ test: setup-dev       ## every test
 	@CLINIC_TEST_DATABASE=postgresql $(SERVERS) -m pytest -n $(JOBS) --dist loadfile
 	@$(AGENT) -m pytest -q -c tests/agent/pytest.ini tests/agent
 	@$(AGENT) -m pytest -q -c tests/e2e/agent/pytest.ini tests/e2e/agent
+
+test-everything: setup-dev  ## and on PostgreSQL too what asks the database little
+	@CLINIC_TEST_EVERYTHING=1 $(MAKE) --no-print-directory test
 
 lint: setup-dev       ## style and types
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

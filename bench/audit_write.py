@@ -50,6 +50,7 @@ def main() -> None:
     alone: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("measuring", total=2 * len(CALLERS) * options.rounds * 2 + 4)
+        databases.session_cluster(durable=True)
         for database in ("sqlite", "postgresql"):
             made = clinic(Path(folder) / database, database)
             for writers in (1, WRITERS):

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,22 @@ import pytest
 if TYPE_CHECKING:
     from support.clinic import Clinic
 
+
+EVERYTHING = "CLINIC_TEST_EVERYTHING" in os.environ
+SAME_ON_BOTH = (
+    "core/test_cedar_types.py",
+    "core/test_http.py",
+    "core/test_keys_rotate.py",
+    "core/test_reload.py",
+    "core/test_resource.py",
+    "core/test_telemetry.py",
+    "e2e/servers/test_injection.py",
+    "e2e/servers/test_openid_provider.py",
+    "e2e/servers/test_same_id_race.py",
+    "e2e/servers/test_token_battery.py",
+    "policies/",
+)
+"""About tokens, HTTP and policies, and long: on PostgreSQL only when everything is asked for, `make test-everything`."""
 
 POSTGRESQL = os.environ.get("CLINIC_TEST_DATABASE", "sqlite") == "postgresql"
 
@@ -27,8 +44,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if not POSTGRESQL:
         return
-    same = [item for item in items if "template" not in getattr(item, "fixturenames", ())]
-    items[:] = [item for item in items if "template" in getattr(item, "fixturenames", ())]
+    tests = Path(__file__).parent
+
+    def again(item: pytest.Item) -> bool:
+        known = item.path.relative_to(tests).as_posix().startswith(SAME_ON_BOTH)
+        return "template" in getattr(item, "fixturenames", ()) and (EVERYTHING or not known)
+
+    same = [item for item in items if not again(item)]
+    items[:] = [item for item in items if again(item)]
     config.hook.pytest_deselected(items=same)
     for item in items:
         mark = item.get_closest_marker("sqlite")

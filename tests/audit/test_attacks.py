@@ -188,7 +188,7 @@ def alter_a_slice(connection: Prompt) -> None:
 
 
 def delete_a_row(connection: Prompt) -> None:
-    connection.execute("DELETE FROM prescriptions WHERE rowid = 1")
+    connection.execute("DELETE FROM prescriptions WHERE id = (SELECT min(id) FROM prescriptions)")
 
 
 def add_a_row(connection: Prompt) -> None:
@@ -201,6 +201,8 @@ def add_a_row_of_another_call(connection: Prompt) -> None:
 
 
 def _copy_prescription(connection: Prompt, call_id: str) -> None:
+    if not isinstance(connection, sqlite3.Connection):  # there whoever opens the file decides whether it is held to
+        connection.execute("ALTER TABLE prescriptions DROP CONSTRAINT fk_prescriptions_sign_off_id_sign_offs")
     row = dict(connection.execute("SELECT * FROM prescriptions").fetchone())
     row |= {"id": "RX-forged", "sign_off_id": "forged", "call_id": call_id, "text": "Morphine 100mg"}
     marks = ", ".join(f":{name}" for name in row)
@@ -258,7 +260,7 @@ ATTACKS: list[tuple[Callable[[Prompt], str | None], int, str]] = [
     (delete_the_tree, 2, "its tree and its checkpoints are gone"),
     (delete_an_unsequenced, 1, "Events of audit are missing before"),
     (swap, 1, "is missing from the log"),
-    (put_in_earlier, 1, "was put in later"),
+    (put_in_earlier, 1, "was put in later | starts a chain beside the one"),
     (back_date, 1, "its bytes are not those the tree has"),
     (delete_an_outcome, 1, "is missing from the log"),
     (deny_into_allow, 1, "its bytes are not those the tree has"),
@@ -290,7 +292,7 @@ def test_an_attack_has_its_exit_code_and_its_words(
 ) -> None:
     event_id = attack(prompt)
     shown = copied.json("audit", "verify", code=code)
-    assert words in shown["problem"]
+    assert any(one in shown["problem"] for one in words.split(" | "))
     assert shown["verdict"] == Verdict(code).name.lower()
     if event_id is not None:
         assert shown["event_id"] == event_id
@@ -311,7 +313,8 @@ def test_a_value_no_column_can_hold_is_an_alteration_and_no_traceback(
 
 def test_dropped_triggers_are_named(copied: Clinic, prompt: Prompt) -> None:
     shown = copied.json("audit", "verify", code=3)
-    assert "guard against changes was removed: audit_events_no_update" in shown["problem"]
+    first = "audit_events_append_only" if copied.url else "audit_events_no_update"
+    assert f"guard against changes was removed: {first}" in shown["problem"]
 
 
 def test_the_last_unsequenced_event_can_go_and_the_report_says_so(copied: Clinic, prompt: Prompt) -> None:
@@ -380,6 +383,7 @@ def test_the_clinic_s_own_key_in_the_wrong_hands(copied: Clinic, prompt: Prompt)
     assert "it is not the one of the outside checkpoint" in json.loads(done.stdout)["problem"]
 
 
+@pytest.mark.sqlite("a PostgreSQL backup is restored by PostgreSQL's own tools")
 def test_an_old_backup_restored(copied: Clinic, day: Clinic) -> None:
     for leftover in copied.home.glob("clinic.db-*"):
         leftover.unlink()

@@ -26,6 +26,7 @@ def block(name: str) -> Any:
     return json.loads(found[1])
 
 
+@pytest.mark.sqlite("the README's configurations are for the embedded default")
 @pytest.mark.parametrize(("name", "key"), [("claude-desktop", "mcpServers"), ("copilot", "servers")])
 def test_each_client_configuration_starts_servers_that_answer_as_dr_osei(name: str, key: str, clinic: Clinic) -> None:
     token = clinic.home / "dr-osei.token"

@@ -21,10 +21,10 @@ _started: list[Cluster] = []
 _databases: dict[Path, tuple[Cluster, str]] = {}
 
 
-def session_cluster() -> Cluster:
-    """The PostgreSQL of this test session, started when it is first needed."""
+def session_cluster(*, durable: bool = False) -> Cluster:
+    """The PostgreSQL of this test session, started when it is first needed; whoever needs it first says how."""
     if not _started:
-        _started.append(_stack.enter_context(cluster()))
+        _started.append(_stack.enter_context(cluster(durable=durable)))
     return _started[0]
 
 

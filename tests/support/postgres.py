@@ -27,7 +27,6 @@ START_TIMEOUT = 60
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 max_connections = 200
-fsync = on
 synchronous_commit = on
 shared_buffers = 64MB
 log_min_messages = fatal
@@ -105,11 +104,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(parent: Path | None = None) -> Iterator[Cluster]:
+def cluster(parent: Path | None = None, *, durable: bool = False) -> Iterator[Cluster]:
     """A new cluster, running; gone at the end.
 
     Args:
         parent: Where its folder is made.
+        durable: Whether it waits for the disk. A killed process needs no disk to be remembered, only a lost power does,
+            so the tests do without; what measures it does not.
 
     Raises:
         NoPrograms: PostgreSQL is not installed.
@@ -120,7 +121,7 @@ def cluster(parent: Path | None = None) -> Iterator[Cluster]:
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
         run_as_postgres([program("initdb"), "-D", str(made.data), *options])
         with (made.data / "postgresql.conf").open("a") as file:
-            file.write(_CONFIGURATION)
+            file.write(f"{_CONFIGURATION}fsync = {'on' if durable else 'off'}\n")
         made.start()
         try:
             with made.admin() as connection:

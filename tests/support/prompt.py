@@ -81,7 +81,7 @@ def _translated(statement: str, *, marks: bool) -> str:
         statement = re.sub(wanted, instead, statement)
     if not marks:
         return statement
-    return re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", statement.replace("%", "%%")).replace("?", "%s")
+    return re.sub(r"(?<![:\w]):([a-z_][a-z0-9_]*)", r"%(\1)s", statement.replace("%", "%%")).replace("?", "%s")
 
 
 @contextmanager

@@ -41,10 +41,14 @@ class Held:
         return self._sqlite(durable) if self._database.sqlite else self._postgresql(durable)
 
     def hurry(self, seconds: int) -> None:
-        """Wait for SQLite's write lock no longer than this from now on."""
+        """Wait for somebody else's lock no longer than this from now on."""
         with suppress(SQLAlchemyError, AuditUnavailable):
+            connection = self.connection(durable=True)
             if self._database.sqlite:
-                _pragma(self.connection(durable=True), f"busy_timeout={seconds * 1000}")
+                _pragma(connection, f"busy_timeout={seconds * 1000}")
+            else:
+                with connection.begin():
+                    connection.exec_driver_sql(f"SET lock_timeout = {seconds * 1000}")
 
     def drop(self) -> None:
         """Give up what is open; the next event opens anew."""
