@@ -32,7 +32,7 @@ SAME_ON_BOTH = (
     "e2e/servers/test_token_battery.py",
     "policies/",
 )
-"""About tokens, HTTP and policies, and long: on PostgreSQL only when everything is asked for, `make test-everything`."""
+"""About tokens, HTTP and policies, and long: on PostgreSQL only in `make test-everything`."""
 
 POSTGRESQL = os.environ.get("CLINIC_TEST_DATABASE", "sqlite") == "postgresql"
 

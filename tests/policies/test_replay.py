@@ -204,6 +204,7 @@ def test_a_period_is_from_a_time_on_and_before_another(day: Clinic) -> None:
     assert day.run("policy", "replay", "--since", "yesterday", code=2).returncode == 2
 
 
+@pytest.mark.sqlite("the copied events get ids longer than a real one's")
 def test_a_long_log_is_read_in_batches_and_in_order(copied_day: Clinic) -> None:
     from clinic_mcp.policy_tools.recorded import BATCH, count, stream
 
