@@ -6,7 +6,7 @@ AGENT := agent/.venv/bin/python
 # Tests run on this many processes at once; 0 is one after the other.
 JOBS ?= 3
 
-.PHONY: demo test test-everything lint bench setup setup-dev clean
+.PHONY: demo test test-everything lint bench bench-audit faults setup setup-dev clean
 
 demo: setup           ## a whole consultation, on this machine, without an account
 	@$(SERVERS) deploy/demo.py
@@ -27,6 +27,14 @@ lint: setup-dev       ## style and types
 bench: setup bench/.venv/.fastmcp  ## calls per second, latency, start-up and memory beside a bare SDK server
 	@$(SERVERS) bench/run.py
 	@$(SERVERS) bench/policy_cost.py
+
+bench-audit: setup-dev  ## what the audit log costs, how fast it is verified and asked; needs PostgreSQL's programs
+	@$(SERVERS) bench/audit_write.py
+	@$(SERVERS) bench/audit_verify.py
+	@$(SERVERS) bench/audit_questions.py
+
+faults: setup-dev     ## kill servers, fail disks and cut lines, for longer than the tests do; a table of what was lost
+	@$(SERVERS) bench/faults.py
 
 setup: .venv/.servers agent/.venv/.agent
 setup-dev: setup .venv/.dev agent/.venv/.dev tests/oidc/node_modules/.installed
