@@ -37,6 +37,17 @@ SAME_ON_BOTH = (
 POSTGRESQL = os.environ.get("CLINIC_TEST_DATABASE", "sqlite") == "postgresql"
 
 
+def pytest_sessionstart() -> None:
+    """One sentence where PostgreSQL's programs are missing, and not one for every test."""
+    if POSTGRESQL:
+        from support.postgres import NoPrograms, program
+
+        try:
+            program("initdb")
+        except NoPrograms as missing:
+            pytest.exit(str(missing), returncode=4)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On PostgreSQL every test that opens a clinic runs again; those that open none are the same on both.
 
