@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EVERYTHING = "CLINIC_TEST_EVERYTHING" in os.environ
 SAME_ON_BOTH = (
     "core/test_cedar_types.py",
+    "core/test_disk.py",
     "core/test_http.py",
     "core/test_keys_rotate.py",
     "core/test_reload.py",
@@ -30,7 +31,9 @@ SAME_ON_BOTH = (
     "e2e/servers/test_openid_provider.py",
     "e2e/servers/test_same_id_race.py",
     "e2e/servers/test_token_battery.py",
+    "e2e/servers/test_up.py",
     "policies/",
+    "servers/test_clients.py",
 )
 """About tokens, HTTP and policies, and long: on PostgreSQL only in `make test-everything`."""
 
