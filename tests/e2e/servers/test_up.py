@@ -16,20 +16,11 @@ import httpx
 import pytest
 from support.clinic import COMMAND, Clinic
 from support.log import AuditReader
-from support.servers import answers, free_port, headers, request, serving
+from support.ports import free_block
+from support.servers import answers, headers, request, serving
 from support.waiting import eventually
 
 PARTS = ["consultations", "patient-records", "knowledge-base", "pharmacy", "prescriptions", "desk"]
-
-
-def free_block(size: int = 6) -> int:
-    """The first of six neighbouring ports nobody uses now."""
-    for _ in range(50):
-        base = min(free_port(), 60_000)
-        with socket.socket() as probe:
-            if all(probe.connect_ex(("127.0.0.1", base + offset)) for offset in range(size)):
-                return base
-    raise AssertionError("no six free ports in a row")
 
 
 @contextmanager
@@ -76,7 +67,7 @@ def gone(pid: int) -> bool:
 
 
 def test_up_starts_every_part_restarts_a_killed_one_and_stops_all(clinic: Clinic) -> None:
-    base = free_block()
+    base = free_block(len(PARTS))
     with up(clinic, base) as child:
         parts = shown(child)
         assert [part["part"] for part in parts] == PARTS
@@ -107,7 +98,7 @@ def test_up_starts_every_part_restarts_a_killed_one_and_stops_all(clinic: Clinic
 
 
 def test_up_with_a_port_in_use_says_so_and_starts_nothing(clinic: Clinic) -> None:
-    base = free_block()
+    base = free_block(len(PARTS))
     log = AuditReader(clinic)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", base + 2))
