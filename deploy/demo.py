@@ -143,9 +143,6 @@ def record() -> None:
     subprocess.run([CLINIC, "audit", "list", "--limit", "12"], env=environment(), check=True)
     if subprocess.run([CLINIC, "audit", "verify"], env=environment(), check=False).returncode:
         raise Failed("The audit log does not verify. Please report this.")
-    here = f"CLINIC_HOME={HOME.name} .venv/bin/clinic-mcp"
-    console.print(f"\n   The same in a browser:  {here} audit review", style="dim")
-    console.print(f"   with the token of:      {here} token issue --as auditor-tan --server review", style="dim")
 
 
 def consult(patient: str, symptoms: str) -> str:
@@ -227,6 +224,8 @@ NEXT = """\
    Another consultation:      {agent} consult --patient P003 "j'ai mal à la gorge"
    Read the log:              {clinic} audit list --patient P001
    Check it:                  {clinic} audit verify
+   See it in a browser:       {clinic} audit review
+     with the token of:       {clinic} token issue --as auditor-tan --server review
 
    Plug a server into Claude Desktop (claude_desktop_config.json), as Dr Osei, for an hour:
      {clinic} token issue --as dr-osei > {home}/dr-osei.token
