@@ -244,5 +244,11 @@ def test_what_somebody_typed_is_kept_only_where_it_looks_like_an_id(clinic: Clin
     clinic.run("audit", "explain", text, code=1)
     clinic.run("audit", "break-glass", "--before", text, code=1)
     assert len(log.events()) == 7
+    clinic.run("audit", "list", "--patient", "Alice Thompson")
+    clinic.run("audit", "list", "--session", "Alice Thompson")
+    clinic.run("audit", "prove", "Alice Thompson", code=4)
+    clinic.run("audit", "erase", "Alice Thompson", "--reason", "gdpr-17-1-b", code=2)
+    clinic.run("audit", "erase", "--event", "Alice Thompson", "--reason", "gdpr-17-1-b", code=2)
+    clinic.run("audit", "detail", "Alice Thompson", code=4)
     assert "Alice" not in str(log.events())
     assert clinic.run("audit", "verify", code=None).returncode == 0

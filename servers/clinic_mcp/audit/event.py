@@ -156,6 +156,14 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 _LABEL = re.compile(r"^[A-Za-z0-9._+ /-]{1,64}$")
 
 
+_ID = re.compile(r"^[A-Za-z0-9._:+~-]{1,64}$")
+
+
+def safe_id(value: str | None) -> str | None:
+    """What somebody typed, where it looks like an id, a time or a place in the log, else nothing: a name has spaces."""
+    return value if value is not None and _ID.fullmatch(value) else None
+
+
 def safe_label(value: object) -> str | None:
     """A self-declared label (client name, version) when it looks like one, else nothing."""
     return value if isinstance(value, str) and _LABEL.fullmatch(value) else None

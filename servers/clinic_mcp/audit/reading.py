@@ -33,7 +33,7 @@ def reading(asked: dict[str, Any], patient: str | None = None) -> Iterator[Any]:
     Raises:
         AuditUnavailable: The read cannot be recorded, so there is none.
     """
-    from clinic_mcp.audit.event import Draft, Phase, Writer, uuid7
+    from clinic_mcp.audit.event import Draft, Phase, Writer, safe_id, uuid7
     from clinic_mcp.audit.log import AuditLog
     from clinic_mcp.core.db import Database
     from clinic_mcp.core.settings import Settings
@@ -42,11 +42,14 @@ def reading(asked: dict[str, Any], patient: str | None = None) -> Iterator[Any]:
     database = Database(settings.url)
     try:
         log = AuditLog(database, Writer("audit", settings.id, f"clinic-mcp/{settings.id}"), announce=False)
+        # Text somebody typed is kept only where it looks like an id.
+        kept = {name: safe_id(value) if isinstance(value, str) else value for name, value in asked.items()}
         body = {
             "principal": {"type": "Operator", "id": operator_name(), "clinic": settings.id},
-            "asked": {key: value for key, value in asked.items() if value is not None},
+            "asked": {key: value for key, value in kept.items() if value is not None},
         }
-        log.append(Draft(Phase.AUDIT_READ, f"audit.{asked['command']}", uuid7(), body, (patient,) if patient else ()))
+        patients = (patient,) if patient is not None and safe_id(patient) else ()
+        log.append(Draft(Phase.AUDIT_READ, f"audit.{asked['command']}", uuid7(), body, patients))
         with database.read() as connection:
             yield connection
     finally:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from clinic_mcp.audit.event import safe_id
 from clinic_mcp.audit.questions.disclosure_codes import Purpose, What
-from clinic_mcp.audit.questions.shown import Before, Limit, Patient, Until, asked, known, say_more
+from clinic_mcp.audit.questions.shown import Before, Limit, Patient, Until, asked, say_more
 from clinic_mcp.core.console import AsJson, friendly, show_json, show_record, show_table
 from clinic_mcp.core.period import start_of
 
@@ -71,7 +72,7 @@ def disclose(
         raise typer.BadParameter(f"{on!r} is no day such as {today}.", param_hint="--on") from exc
     if day > today:
         raise typer.BadParameter("A disclosure is recorded when it was made.", param_hint="--on")
-    if known(patient) is None:
+    if safe_id(patient) is None:
         raise InvalidArguments("There is no such patient at this clinic.")
     with asking("audit") as desk:
         with desk.database.read() as connection:

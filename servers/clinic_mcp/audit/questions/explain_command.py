@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clinic_mcp.audit.event import safe_id
 from clinic_mcp.core.console import AsJson, friendly, show_json, show_record
 
 if TYPE_CHECKING:
@@ -19,14 +20,13 @@ def explain(
 ) -> None:
     """Why a call was allowed or refused: the policies' text then in force, and what they were asked."""
     from clinic_mcp.audit.on_record import asking
-    from clinic_mcp.audit.questions.shown import known
     from clinic_mcp.audit.questions.why import inputs, without_policies
     from clinic_mcp.core.policy import PolicySet, folder_of
     from clinic_mcp.policy_tools.explain import explain_recorded, search
     from clinic_mcp.policy_tools.explain_command import show
 
     with asking("audit") as desk:
-        desk.record("audit.explain", {"event": known(event)})
+        desk.record("audit.explain", {"event": safe_id(event)})
         with desk.database.read() as connection:
             decision = search(connection, event)
             if decision is None:

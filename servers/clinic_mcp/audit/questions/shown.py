@@ -35,21 +35,15 @@ def asked(question: str, about: Mapping[str, Any], patient: str | None = None) -
     Raises:
         AuditUnavailable: It cannot be recorded, so nothing is read.
     """
+    from clinic_mcp.audit.event import safe_id
     from clinic_mcp.audit.on_record import asking
 
     with asking("audit") as desk:
-        kept = {name: known(value) if isinstance(value, str) else value for name, value in about.items()}
-        patients = [patient] if patient is not None and known(patient) is not None else []
+        kept = {name: safe_id(value) if isinstance(value, str) else value for name, value in about.items()}
+        patients = [patient] if safe_id(patient) and patient is not None else []
         desk.record(f"audit.{question}", kept, patients)
         with desk.database.read() as connection:
             yield connection
-
-
-def known(text: str | None) -> str | None:
-    """What was asked about, where it looks like an id, a time or a place: the log keeps no other text."""
-    import re
-
-    return text if text is not None and re.fullmatch(r"[A-Za-z0-9._:+~-]{1,64}", text) else None
 
 
 def show_calls(title: str, found: Page, as_json: bool, more: Mapping[str, Any] | None = None) -> None:

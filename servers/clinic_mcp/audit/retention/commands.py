@@ -42,6 +42,7 @@ def detail(
 
     from sqlalchemy import select
 
+    from clinic_mcp.audit.event import safe_id
     from clinic_mcp.audit.models import events
     from clinic_mcp.audit.on_record import asking
     from clinic_mcp.audit.retention.detail import of_event
@@ -51,7 +52,7 @@ def detail(
         with desk.database.read() as connection:
             leaf = connection.execute(select(events.c.leaf).where(events.c.event_id == event)).scalar()
         patients = [] if leaf is None else json.loads(leaf).get("patients", [])
-        desk.record("audit.detail", {"event": event[:36]}, patients)
+        desk.record("audit.detail", {"event": safe_id(event[:36])}, patients)
         if leaf is None:
             raise Unavailable("There is no such event in the log.")
         with desk.database.read() as connection:
@@ -89,11 +90,14 @@ def erase(
 
     A call about several patients loses the whole of its detail.
     """
+    from clinic_mcp.audit.event import safe_id
     from clinic_mcp.audit.on_record import asking
     from clinic_mcp.audit.retention.erasure import erase as carry_out
 
     if patient is None and event is None:
         raise typer.BadParameter("Name a patient, or an event with --event.")
+    if safe_id(patient or event) is None or (event is not None and safe_id(event) is None):
+        raise typer.BadParameter("That is not an id; what is typed here goes on the record.")
     ground = _reason(reason)
     with asking("audit") as desk:
         done = carry_out(desk, patient, event, ground)
